@@ -1,0 +1,156 @@
+"""Which design the evidence speaks for, in the order of credibility.
+
+Declared or described randomisation; a discontinuity; an instrument; a panel with a policy change; selection on
+observables. Randomisation is declared or described, never inferred from balance; balance can refute it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import cast
+
+from causal_orchestrator.question import Question
+from causal_orchestrator.results import Balance, Design, Structure
+
+# Holm's familywise level at which imbalance refutes a declared randomisation: far below what chance or stratified
+# assignment produces, so that only a wrong declaration trips it.
+REFUTATION_LEVEL = 1e-4
+
+_ASSIGNED = re.compile(
+    r"\b(?:"
+    r"random(?:ly|ised|ized)?\s+(?:assign|allocat|select(?:ed)?\s+(?:to|for|into)\s+(?:treatment|receive|participate))\w*"
+    r"|(?:assign|allocat|divid|split)\w*\s+(?:\w+\s+){0,6}?(?:at\s+random|randomly)"
+    r"|random(?:ised|ized)\s+(?:\w+[\s-]+){0,3}?(?:trial|experiment|study|evaluation|design|intervention)s?"
+    r"|random\s+(?:assignment|allocation)|randomi[sz]ation"
+    r"|(?:field|lab(?:oratory)?|survey|social|controlled)\s+experiment|experiment\s+(?:was|in\s+which)"
+    r"|a\s?/\s?b\s+test|rct|coin\s+(?:flip|toss))",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"\b(?:not|non|never|without|no|lack(?:s|ed|ing)?|rather\s+than|instead\s+of|absence\s+of|quasi|natural|"
+    r"observational|impossible|cannot|can't|wasn't|weren't|isn't|unethical|unfeasible|infeasible|mimic\w*|emulat\w*)\b"
+    r"[^.;!?]{0,60}$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A design that the evidence speaks for, and what does."""
+
+    design: Design
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The designs that are open, the most credible first, and what was said about every design looked at."""
+
+    open: tuple[Case, ...]
+    considered: dict[str, str] = field(default_factory=dict)
+
+
+def described_randomisation(text: str) -> str | None:
+    """Return the words of a description that say that the treatment was assigned at random, or None.
+
+    A denial shortly before them in the same sentence ("not randomly assigned", "instead of a randomised trial") takes
+    them back.
+    """
+    for match in _ASSIGNED.finditer(text):
+        if not _DENIED.search(text[: match.start()]):
+            return match.group(0)
+    return None
+
+
+def refutes_randomisation(balance: Sequence[Balance], n_treated: int, n_control: int) -> tuple[str, ...]:
+    """Return the covariates whose imbalance a random assignment cannot explain.
+
+    Each standardised mean difference is compared with its distribution under randomisation, N(0, 1/n1 + 1/n0), and
+    Holm's correction holds the familywise level at `REFUTATION_LEVEL`.
+    """
+    if min(n_treated, n_control) < 2:
+        return ()
+    spread = (1 / n_treated + 1 / n_control) ** 0.5
+    normal = NormalDist()
+    p_values = sorted((2 * normal.cdf(-abs(b.smd) / spread), b.covariate) for b in balance if b.smd is not None)
+    found = []
+    for i, (p, covariate) in enumerate(p_values):
+        if p * (len(p_values) - i) >= REFUTATION_LEVEL:
+            break
+        found.append(covariate)
+    return tuple(found)
+
+
+def cases(
+    question: Question,
+    *,
+    structure: Structure,
+    instruments: Sequence[str] = (),
+    refuted: Sequence[str] = (),
+    n_switching_units: int | None = None,
+) -> Cases:
+    """Return the designs that the evidence speaks for, in the order of credibility.
+
+    Parameters
+    ----------
+    question : Question
+        With its roles resolved.
+    structure : str
+        What the table is (Profile.structure).
+    instruments : sequence of str
+        Instruments given or found in a trusted graph.
+    refuted : sequence of str
+        Covariates whose imbalance contradicts a random assignment.
+    n_switching_units : int, optional
+        Units whose treatment changes over time, where that is known.
+    """
+    checks = {
+        "randomized": _randomized(question, instruments, refuted),
+        "discontinuity": _discontinuity(question),
+        "instrument": _instrument(instruments),
+        "panel": _panel(question, structure, n_switching_units),
+        "unconfoundedness": (True, "every common cause of treatment and outcome is assumed to be among the covariates"),
+    }
+    return Cases(
+        open=tuple(Case(design=cast(Design, name), reason=why) for name, (holds, why) in checks.items() if holds),
+        considered={name: why for name, (_, why) in checks.items()},
+    )
+
+
+def _randomized(question: Question, instruments: Sequence[str], refuted: Sequence[str]) -> tuple[bool, str]:
+    said = described_randomisation(f"{question.description}\n{question.query}")
+    if not question.randomized and said is None:
+        return False, "no random assignment was declared or described"
+    how = "declared" if question.randomized else f"described ({said!r})"
+    if not question.randomized and instruments:
+        return False, f"a random assignment is {how}, and it is read as that of the instrument"
+    if refuted:
+        return False, f"a random assignment was {how}, but the imbalance of {len(refuted)} covariates contradicts it"
+    return True, f"random assignment was {how}"
+
+
+def _discontinuity(question: Question) -> tuple[bool, str]:
+    if question.running_variable is not None and question.cutoff is not None:
+        return True, "treatment depends on a running variable that passes a cutoff"
+    if question.running_variable is not None:
+        return False, "a running variable is given, its cutoff is not"
+    return False, "no running variable with a cutoff"
+
+
+def _instrument(instruments: Sequence[str]) -> tuple[bool, str]:
+    if instruments:
+        return True, f"{len(instruments)} instrument{'s' if len(instruments) > 1 else ''} for the treatment"
+    return False, "no instrument was given or found"
+
+
+def _panel(question: Question, structure: Structure, n_switching_units: int | None) -> tuple[bool, str]:
+    if structure not in ("panel", "repeated_cross_section") or question.time is None:
+        return False, f"the table is a {structure.replace('_', ' ')}, not a panel with time"
+    if question.first_treated is not None:
+        return True, "units are followed over time and the time of first treatment is known"
+    if structure == "panel" and n_switching_units:
+        return True, f"units are followed over time and {n_switching_units} of them change treatment"
+    return False, "units are followed over time, but no change of treatment is known"
