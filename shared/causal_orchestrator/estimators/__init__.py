@@ -71,7 +71,26 @@ class Spec:
     weights: bool = True
 
 
-ESTIMATORS: dict[str, Spec] = {}
+def _experiment(situation: Situation) -> Reasons:
+    if situation.design == "randomized":
+        return ((0.3, "the assignment is randomised: the arms differ by chance alone"),)
+    return ((-0.4, "without randomisation nothing is adjusted for"),)
+
+
+ESTIMATORS: dict[str, Spec] = {
+    "difference_in_means": Spec(
+        module="difference_in_means",
+        estimands=("ATE",),
+        designs=("randomized",),
+        treatments=("binary", "multivalued"),
+        cost=lambda n, p: 0.1,
+        assumes=("assignment is random", "no interference between units"),
+        evidence=_experiment,
+        credibility=0.9,
+        title="Difference in means",
+        options=("se",),
+    ),
+}
 
 ALIASES = {
     "tvce": "double_ml", "ope": "double_ml_irm", "regression": "ols", "2sls": "iv_2sls", "iv": "iv_2sls", "rd": "rdd",

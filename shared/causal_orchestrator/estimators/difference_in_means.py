@@ -1,0 +1,85 @@
+"""Compare the arms' means."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causal_orchestrator.errors import InputError
+from causal_orchestrator.numerics.linear import covariance, least_squares
+from causal_orchestrator.problem import Estimate, Problem, conclude
+
+Floats = NDArray[np.float64]
+
+
+def estimate(problem: Problem, *, se: Literal["welch", "classical", "cluster"] | None = None) -> Estimate:
+    """Estimate the average effect of a randomised treatment by the difference in mean outcomes.
+
+    Assumes random assignment. Covariates are not used. One row per level of the treatment against the reference.
+
+    Parameters
+    ----------
+    se : how the standard error is obtained.
+        ``welch`` (default without clusters): s₁²/n₁ + s₀²/n₀, Neyman's conservative variance, with Welch–Satterthwaite
+        degrees of freedom; ``classical``: one common variance; ``cluster`` (default with clusters): CR1.
+
+    Returns
+    -------
+    Estimate
+        The ATE in units of the outcome.
+
+    Raises
+    ------
+    InputError
+        If ``cluster`` is asked for without a cluster (``OPTION_INVALID``).
+
+    References
+    ----------
+    Neyman (1923); Imbens & Rubin (2015), Causal Inference for Statistics, ch. 6.
+    """
+    kind = se or ("welch" if problem.cluster is None else "cluster")
+    if kind == "cluster" and problem.cluster is None:
+        raise InputError("se='cluster' needs a cluster column", code="OPTION_INVALID", details={"option": "se"})
+    levels = np.arange(len(problem.treatment_levels))
+    arms = (problem.treatment[:, None] == levels).astype(np.float64)
+    counts = arms.sum(axis=0)
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    shares = arms * weights[:, None] / (arms.T @ weights)
+    means = shares.T @ problem.outcome
+    influence = problem.n * shares * (problem.outcome[:, None] - means)
+    influence = influence[:, 1:] - influence[:, [0]]
+    if kind == "welch" and problem.weights is None:
+        variances = np.array([problem.outcome[arms[:, k] == 1].var(ddof=1) for k in levels]) / counts
+        joint = np.diag(variances[1:]) + variances[0]
+        df = [_welch_df(variances[[0, k]], counts[[0, k]]) for k in levels[1:]]
+    else:
+        design = np.column_stack([np.ones(problem.n), arms[:, 1:]])
+        fit = least_squares(design, problem.outcome, problem.weights)
+        robust = "hc1" if kind == "welch" else kind
+        joint = covariance(fit, robust, problem.cluster)[1:, 1:]
+        freedom = (
+            problem.n - len(levels) if problem.cluster is None or kind != "cluster" else int(problem.cluster.max())
+        )
+        df = [float(freedom)] * (len(levels) - 1)
+    return conclude(
+        problem,
+        method="difference_in_means",
+        estimand="ATE",
+        estimates=means[1:] - means[0],
+        covariance=joint,
+        df=df,
+        counts=[int(counts[0] + counts[k]) for k in levels[1:]],
+        inference={
+            "welch": "Welch (Neyman) variance, t" if problem.weights is None else "HC1, t",
+            "classical": "classical, t",
+            "cluster": "CR1 clustered, t",
+        }[kind],
+        details={"means": {level: float(mean) for level, mean in zip(problem.treatment_levels, means, strict=True)}},
+        influence=influence,
+    )
+
+
+def _welch_df(variances: Floats, counts: Floats) -> float:
+    return float(variances.sum() ** 2 / (variances**2 / (counts - 1)).sum())

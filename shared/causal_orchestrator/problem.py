@@ -1,0 +1,592 @@
+"""One causal problem as arrays, its nuisances, and what a method says about it.
+
+Rows are put into one canonical order (by a hash of covariates and treatment, then by outcome), and covariates into
+alphabetical order, so that no result depends on the order of rows or columns, nor folds on the outcome's unit.
+``Problem.rows`` leads back to the rows of the frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from causal_orchestrator.errors import DesignError, InputError
+from causal_orchestrator.numerics.encoding import as_numbers, encode
+from causal_orchestrator.numerics.inference import critical_value, p_value, simultaneous_critical_value
+from causal_orchestrator.question import Filter, Question, shown
+from causal_orchestrator.results import Diagnostic, Effect, EffectRow, Note, finite
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+TreatmentKind = Literal["binary", "multivalued", "continuous"]
+OutcomeKind = Literal["continuous", "binary", "count"]
+
+MIN_PER_ARM = 10
+MAX_TREATMENT_LEVELS = 10
+CONTROL_WORDS = (
+    "control", "controls", "ctrl", "untreated", "placebo", "none", "no", "false", "off", "never", "baseline",
+    "reference", "standard", "usual care", "before", "0",
+)  # fmt: skip
+ARRAY_ROLES = (
+    "instruments", "running_variable", "unit", "time", "first_treated", "mediators", "effect_modifiers", "cost",
+    "population", "negative_controls", "treatment_proxies", "outcome_proxies", "policy", "offset", "strata",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Nuisances:
+    """The functions of the covariates that methods share, at the rows of the problem.
+
+    Arrays have a leading axis of R repetitions of the cross-fitting (1 for parametric fits, whose `fold` is all 0).
+
+    propensity : shape (R, n, K)
+        P(treatment = level k | covariates); K = 0 for a continuous treatment.
+    outcome_by_level : shape (R, n, K)
+        E[outcome | treatment = level k, covariates].
+    outcome : shape (R, n)
+        E[outcome | covariates].
+    treatment : shape (R, n)
+        E[treatment | covariates].
+    fold : shape (R, n)
+        The fold whose complement the row's prediction was learned on.
+    learners : which learner (or mixture) serves each function, with its share.
+    """
+
+    kind: Literal["parametric", "learned"]
+    propensity: Floats
+    outcome_by_level: Floats
+    outcome: Floats
+    treatment: Floats
+    fold: Codes
+    learners: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def e(self) -> Floats:
+        """P(treated | covariates) (n,), binary treatment, mean over repetitions."""
+        return np.asarray(self.propensity[:, :, 1].mean(axis=0))
+
+    @property
+    def mu0(self) -> Floats:
+        """E[outcome | control, covariates] (n,), mean over repetitions."""
+        return np.asarray(self.outcome_by_level[:, :, 0].mean(axis=0))
+
+    @property
+    def mu1(self) -> Floats:
+        """E[outcome | treated, covariates] (n,), binary treatment, mean over repetitions."""
+        return np.asarray(self.outcome_by_level[:, :, 1].mean(axis=0))
+
+    @property
+    def m(self) -> Floats:
+        """E[outcome | covariates] (n,), mean over repetitions."""
+        return np.asarray(self.outcome.mean(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A causal question with its data as arrays; built by `build`, changed by `change`.
+
+    outcome : shape (n,)
+        Float; 0/1 for a binary outcome.
+    treatment : shape (n,)
+        0/1 (binary), codes 0…K-1 (multivalued, 0 the reference), or the dose (continuous).
+    covariates : shape (n, p)
+        Encoded covariates, finite; see `numerics.encoding`.
+    covariate_sources : the column of the table behind each encoded covariate.
+    rows : shape (n,)
+        Position in the frame of each row of the problem.
+    cluster : shape (n,) or None
+        Codes 0…G-1.
+    weights : shape (n,) or None
+        Sampling weights with mean one.
+    roles : arrays of the other roles, float (NaN where missing) or labels, (n,) or (n, k) for lists.
+    """
+
+    question: Question
+    outcome: Floats
+    treatment: Floats
+    covariates: Floats
+    covariate_names: tuple[str, ...]
+    covariate_sources: tuple[str, ...]
+    treatment_kind: TreatmentKind
+    treatment_levels: tuple[str, ...]
+    outcome_kind: OutcomeKind
+    rows: Codes
+    cluster: Codes | None = None
+    weights: Floats | None = None
+    roles: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    seed: int = 0
+    confidence_level: float = 0.95
+    notes: tuple[Note, ...] = ()
+    _kept: dict[str, Nuisances] = field(default_factory=dict, repr=False)
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.outcome)
+
+    @property
+    def n_treated(self) -> int | None:
+        """Number of rows that are not at the reference level; None for a continuous treatment."""
+        return None if self.treatment_kind == "continuous" else int((self.treatment > 0).sum())
+
+    def change(self, **fields: Any) -> Problem:
+        """Return a copy with other arrays (same n or fewer rows throughout) and nothing fitted yet."""
+        return dataclasses.replace(self, **fields, _kept={})
+
+    def take(self, index: NDArray[Any]) -> Problem:
+        """Return the problem on some of its rows (a mask or positions, repeats allowed), nothing fitted yet."""
+        cluster = None if self.cluster is None else np.unique(self.cluster[index], return_inverse=True)[1]
+        return self.change(
+            outcome=self.outcome[index],
+            treatment=self.treatment[index],
+            covariates=self.covariates[index],
+            rows=self.rows[index],
+            cluster=cluster,
+            weights=None if self.weights is None else self.weights[index] / self.weights[index].mean(),
+            roles={role: values[index] for role, values in self.roles.items()},
+        )
+
+    def parametric(self) -> Nuisances:
+        """Return logit and least-squares fits on the encoded covariates, fitted once."""
+        if "parametric" not in self._kept:
+            from causal_orchestrator.numerics.nuisance import parametric
+
+            self._kept["parametric"] = parametric(self)
+        return self._kept["parametric"]
+
+    def learned(self) -> Nuisances:
+        """Return cross-fitted fits chosen by cross-validated loss, fitted once."""
+        if "learned" not in self._kept:
+            from causal_orchestrator.numerics.nuisance import learned
+
+            self._kept["learned"] = learned(self)
+        return self._kept["learned"]
+
+    def with_learned(self, nuisances: Nuisances) -> Problem:
+        """Return the same problem with learned nuisances fitted elsewhere."""
+        return dataclasses.replace(self, _kept={**self._kept, "learned": nuisances})
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What one method says; `influence` (n, number of rows) stays in memory and never enters a document."""
+
+    method: str
+    estimand: str
+    estimate: float
+    std_error: float | None
+    ci_lower: float | None
+    ci_upper: float | None
+    confidence_level: float
+    p_value: float | None
+    n: int
+    n_treated: int | None
+    inference: str
+    covariates: tuple[str, ...] = ()
+    rows: tuple[EffectRow, ...] = ()
+    diagnostics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    influence: Floats | None = field(default=None, repr=False)
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """The rows as a table; columns without a single value are left out, but the six numbers always stand."""
+        always = ["term", "estimate", "std_error", "ci_lower", "ci_upper", "p_value", "n"]
+        table = pd.DataFrame([row.model_dump() for row in self.rows], columns=list(EffectRow.model_fields))
+        return table[[name for name in table.columns if name in always or table[name].notna().any()]]
+
+    def to_effect(self, role: Literal["primary", "planned", "exploratory"] = "exploratory", **fields: Any) -> Effect:
+        """Return the entry of ``treatment_effects``; `fields` set further fields of `Effect`."""
+        known = {
+            "method": self.method,
+            "estimand": self.estimand,
+            "estimate": finite(self.estimate),
+            "std_error": finite(self.std_error),
+            "ci_lower": finite(self.ci_lower),
+            "ci_upper": finite(self.ci_upper),
+            "confidence_level": self.confidence_level,
+            "p_value": finite(self.p_value),
+            "n": self.n,
+            "n_treated": self.n_treated,
+            "covariates": self.covariates,
+            "inference": self.inference,
+            "rows": self.rows,
+            "diagnostics": {k: Diagnostic(name=k, **plain(dict(v))) for k, v in self.diagnostics.items()},
+            "notes": self.notes,
+            "details": plain({k: v for k, v in self.details.items() if not _long(v)}),
+        }
+        return Effect.model_validate({**known, "role": role, **fields})
+
+    def _repr_html_(self) -> str:
+        interval = "no interval" if self.ci_lower is None else f"[{self.ci_lower:,.4g}, {self.ci_upper:,.4g}]"
+        cells = (self.method, self.estimand, f"{self.estimate:,.6g}", interval, self.inference, f"{self.n:,}")
+        head = "".join(f"<th>{name}</th>" for name in ("method", "estimand", "estimate", f"{self.confidence_level:.0%} interval", "inference", "n"))  # fmt: skip
+        body = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        return f"<table><thead><tr>{head}</tr></thead><tbody><tr>{body}</tr></tbody></table>"
+
+
+def plain(value: Any) -> Any:
+    """Return `value` with numpy scalars, arrays and mappings turned into JSON types; not-finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _long(value: Any) -> bool:
+    """Arrays with an entry per row (weights, matches) stay in memory: documents hold aggregates."""
+    return isinstance(value, np.ndarray) and value.size > 200
+
+
+def conclude(
+    problem: Problem,
+    *,
+    method: str,
+    estimand: str,
+    estimates: Sequence[float] | Floats,
+    covariance: Floats | None,
+    inference: str,
+    df: float | Sequence[float] | None = None,
+    counts: Sequence[int] | None = None,
+    **fields: Any,
+) -> Estimate:
+    """Turn point estimates and their covariance into an `Estimate`: one row per contrast, the first is the scalar.
+
+    Parameters
+    ----------
+    estimates : shape (k,)
+        One contrast per level of the treatment against the reference (k = 1 for binary or continuous treatments).
+    covariance : shape (k, k), or None where the method has no standard error.
+    df : degrees of freedom of the t distribution, one or one per contrast; None for the normal.
+    counts : number of rows behind each contrast, n where not given.
+
+    Notes
+    -----
+    With more than two levels the rows' intervals hold simultaneously (sup-t); the scalar's holds for itself.
+    """
+    values = np.atleast_1d(np.asarray(estimates, dtype=np.float64))
+    k = len(values)
+    errors = np.full(k, np.nan) if covariance is None else np.sqrt(np.diag(np.atleast_2d(covariance)))
+    freedoms = list(df) if isinstance(df, Sequence) else [df] * k
+    level = problem.confidence_level
+    together = simultaneous_critical_value(covariance, level, seed=problem.seed) if k > 1 and covariance is not None else None  # fmt: skip
+    rows = []
+    for i, (value, error) in enumerate(zip(values, errors, strict=True)):
+        margin = error * max(critical_value(level, freedoms[i]), together or 0.0)
+        rows.append(
+            EffectRow(
+                term=_term(problem, i, k),
+                level=problem.treatment_levels[i + 1] if problem.treatment_levels else None,
+                reference=problem.treatment_levels[0] if problem.treatment_levels else None,
+                estimate=finite(value),
+                std_error=finite(error),
+                ci_lower=finite(value - margin),
+                ci_upper=finite(value + margin),
+                p_value=p_value(value, error, freedoms[i]) if math.isfinite(error) else None,
+                n=problem.n if counts is None else int(counts[i]),
+            )
+        )
+    margin = errors[0] * critical_value(level, freedoms[0])
+    has_error = bool(np.isfinite(errors[0]))
+    return Estimate(
+        method=method,
+        estimand=estimand,
+        estimate=float(values[0]),
+        std_error=float(errors[0]) if has_error else None,
+        ci_lower=float(values[0] - margin) if has_error else None,
+        ci_upper=float(values[0] + margin) if has_error else None,
+        confidence_level=level,
+        p_value=rows[0].p_value,
+        n=problem.n,
+        n_treated=problem.n_treated,
+        inference=inference,
+        rows=tuple(rows),
+        **fields,
+    )
+
+
+def _term(problem: Problem, i: int, k: int) -> str:
+    if not problem.treatment_levels:
+        return "per unit of treatment"
+    return f"{problem.treatment_levels[i + 1]} vs {problem.treatment_levels[0]}"
+
+
+# --- building -----------------------------------------------------------------------------------------------------
+
+
+def build(frame: pd.DataFrame, question: Question, *, seed: int = 0, confidence_level: float = 0.95) -> Problem:
+    """Turn a table and a question into a problem.
+
+    Rows without outcome or treatment are dropped, with a note. Without covariates in the question none are used.
+
+    Raises
+    ------
+    InputError
+        If a column is missing from the table (``COLUMN_MISSING``), is not numeric where it must be, or holds
+        infinite values (``NON_FINITE``).
+    DesignError
+        If treatment or outcome has a single value (``TREATMENT_CONSTANT``, ``OUTCOME_CONSTANT``), or an arm has fewer
+        than ten units (``POSITIVITY``).
+    """
+    treatment, outcome = _required_roles(question)
+    _check_columns(frame, question)
+    notes: list[Note] = []
+    kept = _rows_kept(frame, question, notes)
+    coded = _code_treatment(frame[treatment].iloc[kept], treatment, question.reference_level, notes)
+    kept, codes = kept[coded.kept], coded.values[coded.kept]
+    data = frame.iloc[kept]
+    values, outcome_kind = _code_outcome(data[outcome], outcome, notes)
+    encoded = encode(data, question.covariates or ())
+    order = _canonical_order(encoded.values, codes, values)
+    return Problem(
+        question=question,
+        outcome=values[order],
+        treatment=codes[order],
+        covariates=np.ascontiguousarray(encoded.values[order]),
+        covariate_names=encoded.names,
+        covariate_sources=encoded.sources,
+        treatment_kind=coded.kind,
+        treatment_levels=coded.levels,
+        outcome_kind=outcome_kind,
+        rows=kept[order],
+        cluster=_cluster(data, question, order),
+        weights=_weights(data, question, order),
+        roles=_roles(data, question, order),
+        seed=seed,
+        confidence_level=confidence_level,
+        notes=(*notes, *encoded.notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Coded:
+    values: Floats
+    kind: TreatmentKind
+    levels: tuple[str, ...]
+    kept: NDArray[np.bool_]
+
+
+def _required_roles(question: Question) -> tuple[str, str]:
+    if question.treatment is None or question.outcome is None:
+        lacking = "treatment" if question.treatment is None else "outcome"
+        raise InputError(f"the question names no {lacking}", code="ROLE_MISSING", details={"field": lacking})
+    return question.treatment, question.outcome
+
+
+def _check_columns(frame: pd.DataFrame, question: Question) -> None:
+    for column in question.columns():
+        if column not in frame.columns:
+            raise InputError(
+                f"the data have no column {shown(column)!r}", code="COLUMN_MISSING", details={"column": column}
+            )
+        if (frame.columns == column).sum() > 1:
+            raise InputError(
+                f"the data have several columns {shown(column)!r}", code="COLUMN_AMBIGUOUS", details={"column": column}
+            )
+
+
+def _rows_kept(frame: pd.DataFrame, question: Question, notes: list[Note]) -> Codes:
+    keep = np.ones(len(frame), dtype=bool)
+    for rule in question.filters:
+        keep &= _holds(frame[rule.column], rule)
+    for role in ("treatment", "outcome", "weights", "cluster"):
+        column = getattr(question, role)
+        if column is None:
+            continue
+        missing = keep & frame[column].isna().to_numpy()
+        if missing.any():
+            keep &= ~missing
+            message = f"{int(missing.sum())} rows without a value of {role} {shown(column)!r} are left out"
+            notes.append(Note(code="ROWS_DROPPED", message=message, columns=(column,)))
+    return np.flatnonzero(keep)
+
+
+def _holds(series: pd.Series, rule: Filter) -> NDArray[np.bool_]:
+    if rule.op == "in":
+        options = rule.value if isinstance(rule.value, tuple) else (rule.value,)
+        return np.asarray(series.isin(list(options)))
+    compare = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}[rule.op]
+    try:
+        return np.asarray(getattr(series, compare)(rule.value), dtype=bool)
+    except TypeError as exc:
+        raise InputError(
+            f"the filter on {shown(rule.column)!r} compares {series.dtype} with {type(rule.value).__name__}",
+            code="FILTER_INVALID",
+            details={"column": rule.column},
+        ) from exc
+
+
+def _code_treatment(series: pd.Series, name: str, reference: object, notes: list[Note]) -> _Coded:
+    numbers = as_numbers(series)
+    everyone = np.ones(len(series), dtype=bool)
+    if numbers is not None:
+        if np.isinf(numbers).any():
+            raise InputError(f"treatment {shown(name)!r} has infinite values", code="NON_FINITE", details={"column": name})  # fmt: skip
+        levels = np.unique(numbers)
+        few = len(levels) <= MAX_TREATMENT_LEVELS and bool(np.all(levels == np.round(levels)))
+        if len(levels) > 2 and not few:
+            return _Coded(numbers, "continuous", (), everyone)
+        labels = np.array([_label(value) for value in numbers], dtype=object)
+        ordered = [_label(value) for value in levels]
+    else:
+        labels = series.astype(str).to_numpy(dtype=object)
+        ordered = sorted(set(labels))
+    if len(ordered) < 2:
+        raise DesignError(
+            f"treatment {shown(name)!r} has {len(ordered)} value; an effect needs at least two",
+            code="TREATMENT_CONSTANT",
+            details={"column": name},
+        )
+    return _code_levels(labels, ordered, name, reference, notes)
+
+
+def _label(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def _code_levels(labels: NDArray[Any], ordered: list[str], name: str, reference: object, notes: list[Note]) -> _Coded:
+    if len(ordered) > MAX_TREATMENT_LEVELS * 2:
+        raise InputError(
+            f"treatment {shown(name)!r} has {len(ordered)} different texts; at most {MAX_TREATMENT_LEVELS * 2} levels can be compared",
+            code="TREATMENT_NOT_USABLE",
+            details={"column": name},
+        )
+    first = _reference(ordered, name, reference)
+    counts = {level: int((labels == level).sum()) for level in ordered}
+    small = [level for level in ordered if counts[level] < MIN_PER_ARM]
+    if small and (len(ordered) == 2 or first in small or len(ordered) - len(small) < 2):
+        raise DesignError(
+            f"treatment {shown(name)!r}: level {shown(small[0])!r} has {counts[small[0]]} units, each arm needs at least {MIN_PER_ARM}",
+            code="POSITIVITY",
+            details={"column": name, "counts": {shown(level): counts[level] for level in ordered}},
+        )
+    if small:
+        dropped = sum(counts[level] for level in small)
+        message = f"{dropped} rows at {len(small)} levels of treatment {shown(name)!r} with fewer than {MIN_PER_ARM} units are left out"
+        notes.append(Note(code="LEVELS_DROPPED", message=message, columns=(name,)))
+    levels = [first, *(level for level in ordered if level != first and level not in small)]
+    if len(levels) == 2 and levels != ["0", "1"]:
+        message = f"treatment {shown(name)!r}: {shown(levels[1])!r} is treated, {shown(levels[0])!r} is control"
+        notes.append(Note(code="TREATMENT_CODED", message=message, columns=(name,), severity="info"))
+    code = {level: float(i) for i, level in enumerate(levels)}
+    values = np.array([code.get(label, np.nan) for label in labels])
+    kind: TreatmentKind = "binary" if len(levels) == 2 else "multivalued"
+    return _Coded(values, kind, tuple(levels), ~np.isnan(values))
+
+
+def _reference(ordered: list[str], name: str, reference: object) -> str:
+    """The declared level, else one that is called control, else the first (numbers by size, text by alphabet)."""
+    if reference is None:
+        return next((level for word in CONTROL_WORDS for level in ordered if level.strip().lower() == word), ordered[0])
+    wanted = _label(float(reference)) if isinstance(reference, int | float) else str(reference)
+    for level in ordered:
+        if level in (wanted, str(reference)):
+            return level
+    raise InputError(
+        f"treatment {shown(name)!r} has no level {shown(str(reference))!r}; it has {', '.join(shown(v) for v in ordered)}",
+        code="REFERENCE_UNKNOWN",
+        details={"column": name},
+    )
+
+
+def _code_outcome(series: pd.Series, name: str, notes: list[Note]) -> tuple[Floats, OutcomeKind]:
+    numbers = as_numbers(series)
+    if numbers is None:
+        levels = sorted(set(series.astype(str)))
+        if len(levels) != 2:
+            raise InputError(
+                f"outcome {shown(name)!r} is text with {len(levels)} levels; give a number or a yes/no column",
+                code="OUTCOME_NOT_NUMERIC",
+                details={"column": name},
+            )
+        base = _reference(levels, name, None)
+        event = next(level for level in levels if level != base)
+        notes.append(Note(code="OUTCOME_CODED", message=f"outcome {shown(name)!r}: 1 is {shown(event)!r}, 0 is {shown(base)!r}", columns=(name,), severity="info"))  # fmt: skip
+        return (series.astype(str) == event).to_numpy(dtype=np.float64), "binary"
+    if np.isinf(numbers).any():
+        raise InputError(f"outcome {shown(name)!r} has infinite values", code="NON_FINITE", details={"column": name})
+    if len(numbers) == 0 or np.ptp(numbers) == 0:
+        raise DesignError(f"outcome {shown(name)!r} has a single value; there is nothing to explain", code="OUTCOME_CONSTANT", details={"column": name})  # fmt: skip
+    return numbers, _outcome_kind(numbers)
+
+
+def _outcome_kind(numbers: Floats) -> OutcomeKind:
+    distinct = np.unique(numbers[:10_000])
+    if np.all(np.isin(numbers, (0.0, 1.0))):
+        return "binary"
+    counts = len(distinct) <= 50 and distinct[0] >= 0 and bool(np.all(numbers == np.round(numbers)))
+    return "count" if counts and numbers.min() == 0 else "continuous"
+
+
+def _canonical_order(covariates: Floats, treatment: Floats, outcome: Floats) -> Codes:
+    mixed = np.zeros(len(outcome), dtype=np.uint64)
+    for column in (treatment, *covariates.T):
+        mixed = _mix(mixed ^ np.ascontiguousarray(column + 0.0).view(np.uint64))
+    return np.lexsort((outcome, mixed)).astype(np.int64)
+
+
+def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble 64 bits (the finaliser of Vigna's SplitMix64, https://prng.di.unimi.it/splitmix64.c, public domain)."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _cluster(data: pd.DataFrame, question: Question, order: Codes) -> Codes | None:
+    """Clusters are the declared ones, else the units of a panel."""
+    column = question.cluster or (question.unit if question.unit and question.time else None)
+    if column is None:
+        return None
+    codes = np.unique(data[column].astype(str).to_numpy(dtype=object), return_inverse=True)[1].astype(np.int64)
+    if codes.max() < 1:
+        raise DesignError(f"cluster {shown(column)!r} has one value; clustered errors need at least two", code="CLUSTER_CONSTANT", details={"column": column})  # fmt: skip
+    return np.asarray(codes[order])
+
+
+def _weights(data: pd.DataFrame, question: Question, order: Codes) -> Floats | None:
+    if question.weights is None:
+        return None
+    weights = as_numbers(data[question.weights])
+    if weights is None or not np.all(np.isfinite(weights)) or not np.all(weights > 0):
+        raise InputError(
+            f"weights {shown(question.weights)!r} must be positive numbers",
+            code="WEIGHTS_INVALID",
+            details={"column": question.weights},
+        )
+    return np.asarray(weights[order] / weights.mean())
+
+
+def _roles(data: pd.DataFrame, question: Question, order: Codes) -> dict[str, NDArray[Any]]:
+    roles: dict[str, NDArray[Any]] = {}
+    for role in ARRAY_ROLES:
+        named = getattr(question, role)
+        if not named:
+            continue
+        columns = named if isinstance(named, tuple) else (named,)
+        arrays = [_role_values(data[column])[order] for column in columns]
+        roles[role] = np.column_stack(arrays) if isinstance(named, tuple) else arrays[0]
+    return roles
+
+
+def _role_values(series: pd.Series) -> NDArray[Any]:
+    numbers = as_numbers(series)
+    return series.astype(object).to_numpy() if numbers is None else numbers
