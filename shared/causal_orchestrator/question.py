@@ -143,7 +143,7 @@ class Question(_Model):
             return data
         named: dict[str, Any] = {}
         for key, value in data.items():
-            name = ALIASES.get(key, key)
+            name = ALIASES.get(str(key), str(key))
             if name in named:
                 raise ValueError(f"{name} is given twice (as {key!r} too)")
             named[name] = value

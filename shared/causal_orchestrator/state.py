@@ -1,0 +1,325 @@
+"""Job, Step and every transition between their states, as pure functions of records.
+
+A job is open until it is completed, rejected, failed, cancelled or erased; in between it may await input. A step is
+queued, running, and then succeeded, failed or cancelled. The attempt number is the fence: whoever does not hold the
+running attempt may change nothing (`Fenced`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from causal_orchestrator.errors import Busy, Fenced
+from causal_orchestrator.question import Question
+
+SCHEMA_VERSION = 1
+MAX_ATTEMPTS = 8
+MAX_HOPS = 600
+MAX_DEATHS = 2
+LEASE = timedelta(seconds=60)
+RENEWAL_SECONDS = 15.0
+RESEND_AFTER = timedelta(seconds=30)
+INLINE_RESULT_BYTES = 64 * 1024
+
+JobState = Literal["open", "awaiting_input", "completed", "rejected", "failed", "cancelled", "erased"]
+StepState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ENDED_STEP = frozenset({"succeeded", "failed", "cancelled"})
+LIVE_JOB = frozenset({"open", "awaiting_input"})
+
+
+class State(BaseModel):
+    """A frozen record that is stored as a document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def change(self, **fields: Any) -> Any:
+        """Return a copy with `fields` replaced."""
+        return self.model_copy(update=fields)
+
+    def document(self) -> dict[str, Any]:
+        """Return the record as a document (JSON types and datetimes)."""
+        return self.model_dump()
+
+
+class Pinned(State):
+    """An object that a committed result names, with generation and hash."""
+
+    name: str
+    generation: int
+    sha256: str
+    size: int
+
+
+class Read(State):
+    """One look at the data: which view of which columns, and the hash of what was seen."""
+
+    view: str
+    columns: tuple[str, ...]
+    sha256: str
+
+
+class Failure(State):
+    """Why a step or a job failed: a code, a sentence, and whose failure it was."""
+
+    code: str
+    message: str
+    kind: Literal["input", "design", "estimation", "world", "cap", "internal"] = "internal"
+
+
+class Decision(State):
+    """Who chose this step, on what view of the job, for what reason, and what else was admissible."""
+
+    by: str
+    reasoning: str
+    view_sha256: str = ""
+    alternatives: tuple[Mapping[str, Any], ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+class Pause(State):
+    """A question to the person, the default that is taken without an answer, and until when it may come."""
+
+    step: int
+    question: str
+    default: Mapping[str, Any] = {}
+    until: datetime
+    answer: Mapping[str, Any] | None = None
+
+
+class Part(State):
+    """One share of a step that splits; the same states and the same fence as a step."""
+
+    job: str
+    step: int
+    number: int
+    state: StepState = "queued"
+    attempt: int = 0
+    queued_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    result: Mapping[str, Any] | None = None
+    result_object: Pinned | None = None
+    files: Mapping[str, Pinned] = {}
+    reads: tuple[Read, ...] = ()
+    error: Failure | None = None
+    deaths: tuple[str, ...] = ()
+    op: str = ""
+
+
+class Step(Part):
+    """One agent's turn and what it found; its key is its number."""
+
+    agent: str
+    parameters: Mapping[str, Any] = {}
+    parts: int = 0
+    heavy: bool = False
+    iteration: int = 0
+    decision: Decision
+
+
+class Lease(State):
+    """Who may work on an attempt, and until when; limits cost, not correctness."""
+
+    attempt: int
+    until: datetime
+    holder: str
+    op: str = ""
+
+
+class Job(State):
+    """A question and the life of its answer. Counters only grow."""
+
+    id: str
+    tenant: str
+    principal: str = ""
+    schema_version: int = SCHEMA_VERSION
+    created_at: datetime
+    updated_at: datetime
+    deadline_at: datetime
+    ended_at: datetime | None = None
+    state: JobState = "open"
+    status: str = "PENDING"
+    current_agent: str | None = None
+    progress: int = 0
+    question: Question
+    source: Mapping[str, Any]
+    seed: int = 0
+    steps: int = 1
+    hops: int = 0
+    calls: int = 0
+    iteration: int = 0
+    resumed: int = 0
+    plan_sha256: str | None = None
+    unblinded_at: datetime | None = None
+    pause: Pause | None = None
+    error: Failure | None = None
+    rev: int = 0
+    op: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Return the job as a document; the question goes as the person would write it."""
+        return {**self.model_dump(exclude={"question"}), "question": self.question.model_dump(mode="json")}
+
+
+# --- paths --------------------------------------------------------------------------------------------------------
+
+
+def job_path(job: str) -> str:
+    """Return where a job stands."""
+    return f"jobs/{job}"
+
+
+def step_path(job: str, number: int) -> str:
+    """Return where a step stands."""
+    return f"jobs/{job}/steps/{number:04d}"
+
+
+def part_path(job: str, step: int, part: int) -> str:
+    """Return where a part of a step stands."""
+    return f"{step_path(job, step)}/parts/{part:04d}"
+
+
+def lease_path(job: str, step: int, part: int | None = None) -> str:
+    """Return where the lease of a step or of a part stands."""
+    return f"jobs/{job}/leases/{step:04d}" + ("" if part is None else f"-{part:04d}")
+
+
+def object_name(job: Job, step: int, attempt: int, name: str, part: int | None = None) -> str:
+    """Return the attempt's own name for a file, so that no two attempts ever share one."""
+    share = f"{step:04d}" if part is None else f"{step:04d}-{part:04d}"
+    return f"{job.tenant}/{job.id}/{share}/{attempt}/{name}"
+
+
+def seed_of(seed: int, agent: str, iteration: int, part: int | None = None) -> int:
+    """Mix the job's seed with agent, iteration and part into a seed of 32 bits.
+
+    The step's number stays out of it: a resumed job numbers its steps anew and must find the same digits.
+    """
+    text = f"{seed}/{agent}/{iteration}/{-1 if part is None else part}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+# --- steps --------------------------------------------------------------------------------------------------------
+
+
+def claim(step: Any, lease: Lease | None, *, now: datetime, holder: str) -> tuple[Any, Lease | None]:
+    """Take the next attempt of a step or part; after eight attempts it is failed instead (ATTEMPTS).
+
+    Raises
+    ------
+    Fenced
+        If it has ended.
+    Busy
+        If another attempt holds a valid lease.
+    """
+    if step.state in ENDED_STEP:
+        raise Fenced(f"step {step.number} has ended ({step.state})")
+    if step.state == "running" and lease is not None and lease.until > now:
+        raise Busy(f"step {step.number} is being worked on until {lease.until:%H:%M:%S}")
+    if step.attempt >= MAX_ATTEMPTS:
+        return exhaust(step, now=now), None
+    attempt = step.attempt + 1
+    running = step.change(state="running", attempt=attempt, started_at=now)
+    return running, Lease(attempt=attempt, until=now + LEASE, holder=holder)
+
+
+def holds(step: Any, attempt: int) -> bool:
+    """Say whether `attempt` is the one that runs."""
+    return bool(step.state == "running" and step.attempt == attempt)
+
+
+def _fence(step: Any, attempt: int) -> None:
+    if not holds(step, attempt):
+        raise Fenced(f"attempt {attempt} of step {step.number} no longer counts ({step.state}, {step.attempt})")
+
+
+def succeed(
+    step: Any, attempt: int, *, now: datetime, result: Mapping[str, Any] | Pinned, files: Mapping[str, Pinned],
+    reads: Sequence[Read],
+) -> Any:  # fmt: skip
+    """End the running attempt with a result (raises Fenced)."""
+    _fence(step, attempt)
+    stored = {"result_object": result} if isinstance(result, Pinned) else {"result": result}
+    return step.change(state="succeeded", ended_at=now, files=dict(files), reads=tuple(reads), error=None, **stored)
+
+
+def fail(step: Any, attempt: int, *, now: datetime, error: Failure, reads: Sequence[Read] = ()) -> Any:
+    """End the running attempt with a failure (raises Fenced)."""
+    _fence(step, attempt)
+    return step.change(state="failed", ended_at=now, error=error, reads=tuple(reads))
+
+
+def release(step: Any, attempt: int, *, now: datetime, death: str | None = None) -> Any:
+    """Put the running attempt back after a failure of the world (raises Fenced).
+
+    `death` describes how an attempt died of an unforeseen error; dying twice the same way is permanent.
+    """
+    _fence(step, attempt)
+    deaths = (*step.deaths, death) if death else step.deaths
+    if death and deaths.count(death) >= MAX_DEATHS:
+        error = Failure(code="INTERNAL", message=death, kind="internal")
+        return step.change(state="failed", ended_at=now, error=error, deaths=deaths)
+    return step.change(state="queued", queued_at=now, deaths=deaths)
+
+
+def exhaust(step: Any, *, now: datetime) -> Any:
+    """Fail a step that has used all its attempts."""
+    error = Failure(code="ATTEMPTS", message=f"gave up after {step.attempt} attempts", kind="world")
+    return step.change(state="failed", ended_at=now, error=error)
+
+
+def void(step: Any, *, now: datetime) -> Any:
+    """Cancel a step that has not ended; one that has stays as it is."""
+    return step if step.state in ENDED_STEP else step.change(state="cancelled", ended_at=now)
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------------
+
+
+def touch(job: Job, *, now: datetime, **fields: Any) -> Job:
+    """Return the job with `fields` changed and its revision counted up by one."""
+    changed: Job = job.change(**fields, updated_at=now, rev=job.rev + 1)
+    return changed
+
+
+TERMINAL_STATUS = {"completed": "COMPLETED", "rejected": "REJECTED", "failed": "FAILED", "cancelled": "CANCELLED"}
+
+
+def end(job: Job, state: JobState, *, now: datetime, error: Failure | None = None) -> Job:
+    """End a live job; the first end stays (raises Fenced)."""
+    if job.state not in LIVE_JOB:
+        raise Fenced(f"the job has ended ({job.state})")
+    progress = 100 if state in ("completed", "rejected") else job.progress
+    return touch(
+        job, now=now, state=state, status=TERMINAL_STATUS[state], ended_at=now, error=error, progress=progress,
+        current_agent=None, pause=None,
+    )  # fmt: skip
+
+
+def await_input(job: Job, pause: Pause, *, now: datetime) -> Job:
+    """Put a question to the person (raises Fenced)."""
+    if job.state != "open":
+        raise Fenced(f"the job is {job.state}")
+    return touch(job, now=now, state="awaiting_input", status="AWAITING_INPUT", pause=pause)
+
+
+def take_answer(job: Job, answer: Mapping[str, Any] | None, *, question: Question, now: datetime) -> Job:
+    """Go on with the person's answer, or with the stated default (raises Fenced)."""
+    if job.state != "awaiting_input" or job.pause is None:
+        raise Fenced(f"the job awaits no input ({job.state})")
+    answered = job.pause.change(answer=dict(job.pause.default if answer is None else answer))
+    return touch(job, now=now, state="open", pause=answered, question=question)
+
+
+def reopen(job: Job, *, now: datetime, deadline_at: datetime) -> Job:
+    """Reopen a failed job, on a person's word (raises Fenced)."""
+    if job.state != "failed":
+        raise Fenced(f"only a failed job can be resumed, this one is {job.state}")
+    return touch(
+        job, now=now, state="open", ended_at=None, error=None, resumed=job.resumed + 1, deadline_at=deadline_at
+    )
