@@ -1,0 +1,66 @@
+"""Columns that may be measured after, caused by, or a copy of what they should explain; found without the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from causal_orchestrator.profiling import roles
+from causal_orchestrator.profiling.quality import as_number
+from causal_orchestrator.question import Question
+from causal_orchestrator.results import ColumnSummary, Suspicion
+
+
+def suspicions(frame: pd.DataFrame, columns: Sequence[ColumnSummary], question: Question) -> tuple[Suspicion, ...]:
+    """List what should make a reader doubt a column as a covariate, the gravest first.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Covariates and treatment (no outcome).
+    columns : sequence of ColumnSummary
+    question : Question
+        With treatment and outcome filled.
+    """
+    names = [c.name for c in columns]
+    treatment = frame[str(question.treatment)]
+    settled = set(question.columns()) - set(question.covariates or ())
+    found: list[Suspicion] = []
+    for summary in columns:
+        if summary.name in settled or summary.kind in ("constant", "empty"):
+            continue
+        if reason := roles.after_treatment(summary.name, str(question.outcome), names):
+            found.append(Suspicion(column=summary.name, kind="post_treatment", score=0.7, reason=reason))
+        if reason := roles.oracle(summary.name):
+            found.append(Suspicion(column=summary.name, kind="leakage", score=0.9, reason=reason))
+        if reason := roles.selection(summary.name):
+            found.append(Suspicion(column=summary.name, kind="collider", score=0.5, reason=reason))
+        if summary.kind == "identifier":
+            found.append(Suspicion(column=summary.name, kind="identifier", score=0.9, reason="one value for each row"))
+        elif summary.name in frame.columns and (reason := restates(frame[summary.name], treatment)):
+            found.append(Suspicion(column=summary.name, kind="copy_of_treatment", score=0.95, reason=reason))
+    return tuple(sorted(found, key=lambda s: -s.score))
+
+
+def restates(column: pd.Series, treatment: pd.Series) -> str | None:
+    """Say how a column restates the treatment, or None if it does not.
+
+    It does if its values map one to one onto the treatment's, or if all rows of one arm of a two-valued treatment share
+    a single value that no row of the other arm has (a dose, a start date).
+    """
+    known = (column.notna() & treatment.notna()).to_numpy()
+    values, levels = pd.factorize(column[known])
+    arms, arm_levels = pd.factorize(treatment[known])
+    if len(levels) < 2 or len(arm_levels) < 2:
+        return None
+    pairs = np.unique(values.astype(np.int64) * len(arm_levels) + arms)
+    if len(pairs) != len(levels):
+        return None
+    if len(levels) == len(arm_levels):
+        return "its values map one to one onto the treatment's"
+    per_arm = np.bincount(pairs % len(arm_levels), minlength=len(arm_levels))
+    if len(arm_levels) == 2 and per_arm.min() == 1 and as_number(column) is not None:
+        return "one arm has a single value of it that the other arm never has"
+    return None
