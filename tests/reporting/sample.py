@@ -1,0 +1,282 @@
+"""A whole finished job with plausible records, so that outputs can be tested without the agents that make them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causal_orchestrator.agents import AGENTS, JobView, Turn, View
+from causal_orchestrator.errors import ModelUnavailable, NotFound
+from causal_orchestrator.question import Question, ask
+
+COVARIATES = ("age", "educ", "black", "re74", "re75")
+
+
+def frame(n: int = 400, *, names: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return a small randomised training experiment with missing values in one covariate."""
+    rng = np.random.default_rng(7)
+    treat = (rng.random(n) < 0.42).astype("int64")
+    age = rng.integers(17, 55, n)
+    educ = rng.integers(4, 16, n)
+    black = (rng.random(n) < 0.8).astype("int64")
+    re74 = np.where(rng.random(n) < 0.7, 0.0, rng.gamma(2.0, 3500.0, n)).round(2)
+    re75 = np.where(rng.random(n) < 0.6, 0.0, rng.gamma(2.0, 2000.0, n)).round(2)
+    re78 = np.maximum(0.0, 1800 * treat + 0.2 * re74 + 250 * educ + rng.normal(2000, 5500, n)).round(2)
+    data = pd.DataFrame(
+        {"treat": treat, "age": age, "educ": educ, "black": black, "re74": re74, "re75": re75, "re78": re78}
+    )
+    data["note"] = [None if i % 7 == 0 else float(i % 5) for i in range(n)]
+    return data.rename(columns=dict(names or {}))
+
+
+def difference(data: pd.DataFrame, treatment: str = "treat", outcome: str = "re78") -> dict[str, float]:
+    """Return the difference in means with Welch's standard error and a normal interval."""
+    one, zero = (data.loc[data[treatment] == level, outcome].to_numpy(float) for level in (1, 0))
+    estimate = float(one.mean() - zero.mean())
+    se = math.sqrt(one.var(ddof=1) / len(one) + zero.var(ddof=1) / len(zero))
+    return {"estimate": estimate, "std_error": se, "ci_lower": estimate - 1.96 * se, "ci_upper": estimate + 1.96 * se}
+
+
+def _column(data: pd.DataFrame, name: str, position: int) -> dict[str, Any]:
+    values = data[name]
+    observed = values.dropna().to_numpy(float)
+    kind = "binary" if values.dropna().nunique() == 2 else "numeric"
+    levels = {str(int(k)): int(v) for k, v in values.value_counts().items()} if kind == "binary" else {}
+    return {
+        "name": name, "alias": f"x{position}", "kind": kind, "dtype": str(values.dtype), "n": len(values),
+        "n_missing": int(values.isna().sum()), "n_unique": int(values.nunique()), "mean": float(observed.mean()),
+        "std": float(observed.std(ddof=1)), "minimum": float(observed.min()), "maximum": float(observed.max()),
+        "quantiles": {str(q): float(np.quantile(observed, q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)},
+        "levels": levels,
+    }  # fmt: skip
+
+
+def effects(data: pd.DataFrame, treatment: str, outcome: str, covariates: Sequence[str]) -> dict[str, Any]:
+    """Return an effect_estimator result: two methods that ran, one that failed and one that does not apply."""
+    found = difference(data, treatment, outcome)
+    n, n_treated = len(data), int(data[treatment].sum())
+    common = {"estimand": "ATE", "n": n, "n_treated": n_treated, "confidence_level": 0.95, "p_value": 0.0021}
+    shifted = {k: v * (0.93 if k != "std_error" else 0.96) for k, v in found.items()}
+    return {
+        "effects": [
+            {"method": "difference_in_means", **common, **found, "role": "primary", "inference": "Welch",
+             "energy_score": 0.21, "energy_components": {"balance": 0.2, "fit": 0.25, "calibration": 0.1},
+             "notes": ["no covariate is adjusted for"], "standardized": 0.27,
+             "assumptions_tested": {"balance": {"passed": True, "value": 0.08, "detail": "largest SMD"}}},
+            {"method": "ols", **common, **shifted, "role": "planned", "covariates": list(covariates),
+             "inference": "HC1", "energy_score": 0.2, "energy_components": {"balance": 0.2, "fit": 0.22}},
+            {"method": "aipw", "estimand": "ATE", "status": "failed", "error": "the outcome model did not converge",
+             "role": "planned"},
+            {"method": "rdd", "estimand": "ATE", "status": "not_applicable", "error": "needs running_variable",
+             "role": "exploratory"},
+        ],
+        "primary": "difference_in_means",
+        "selection": {
+            "strategy": "best_energy", "headline": "difference_in_means", "preferred": "ols", "gap": 0.01,
+            "evaluations": [
+                {"method": "difference_in_means", "success": True, "estimate": found["estimate"], "score": 0.21,
+                 "parts": {"balance": 0.2, "fit": 0.25, "calibration": 0.1}, "tier": "excellent", "selected": True,
+                 "reason": "pre-declared"},
+                {"method": "ols", "success": True, "estimate": shifted["estimate"], "score": 0.2, "tier": "excellent"},
+            ],
+            "agreement": {"n": 2, "same_sign": 1.0},
+        },
+        "heterogeneity": {},
+        "specification_curve": [
+            {"method": method, "adjustment": adjustment, "estimate": found["estimate"] * f,
+             "ci_lower": found["ci_lower"] * f, "ci_upper": found["ci_upper"] * f}
+            for method, adjustment, f in (
+                ("difference_in_means", "none", 1.0), ("ols", "all", 0.93), ("ols", "without re74", 0.95))
+        ],
+        "diagnostics": [{"name": "n_treated", "value": float(n_treated), "detail": "units in the treated arm"}],
+        "outcome_scale": {"mean": float(data[outcome].mean()), "std": float(data[outcome].std(ddof=1))},
+    }  # fmt: skip
+
+
+def job(
+    data: pd.DataFrame | None = None, *, names: Mapping[str, str] | None = None, decision: str = "answer"
+) -> JobView:
+    """Return a finished job on `data` (columns renamed by `names`) whose verdict is `decision`."""
+    table = frame(names=names) if data is None else data
+    called = dict(names or {})
+    treatment, outcome = called.get("treat", "treat"), called.get("re78", "re78")
+    covariates = tuple(called.get(c, c) for c in COVARIATES)
+    question = ask(
+        {"dataset": "/somewhere/training.csv", "treatment": treatment, "outcome": outcome,
+         "covariates": covariates, "randomized": True, "query": "Did the training raise earnings?"}
+    )  # fmt: skip
+    refused = decision == "refuse"
+    done: dict[str, dict[str, Any]] = {
+        "dataset_fetcher": {
+            "sha256": "ab" * 32, "source_sha256": "cd" * 32, "source_name": "training.csv", "n_rows": len(table),
+            "n_columns": table.shape[1], "format": "csv", "encoding": "utf-8", "delimiter": ",",
+            "columns": [_column(table, name, i) for i, name in enumerate(table.columns)],
+            "warnings": [{"code": "MISSING", "message": "a column has missing values",
+                          "columns": [called.get("note", "note")]}],
+        },
+        "data_profiler": {
+            "question": question.model_dump(mode="json"), "proposed": [], "structure": "cross_section",
+            "treatment_kind": "binary", "outcome_kind": "continuous",
+            "candidates": {"treatment": [{"column": treatment, "score": 0.9, "reasons": ["given by the person"]}]},
+        },
+        "eda": _exploration(table, treatment, covariates),
+        "data_repair": {
+            "repairs": [{"column": called.get("note", "note"), "action": "impute", "parameters": {"value": 2.0},
+                         "before": {"missing": 58}, "after": {"missing": 0}, "reason": "missing values"}],
+            "missing_data": "assumed missing at random",
+        },
+        "causal_discovery": {
+            "nodes": [treatment, *covariates], "discovery_method": "ensemble",
+            "edges": [
+                {"source": covariates[3], "target": covariates[4], "confidence": 0.92},
+                {"source": covariates[0], "target": covariates[1], "confidence": 0.55, "type": "undirected"},
+            ],
+            "gate": {"decision": "AUGMENT", "confidence": 0.71, "reasons": ["edges agree across algorithms"]},
+        },
+        "ps_diagnostics": _propensity(table, treatment, covariates),
+        "study_design": {
+            "question": question.model_dump(mode="json"), "design": "randomized", "estimand": "ATE",
+            "identified": not refused, "reasons": ["treatment was assigned at random, as declared"],
+            "adjustment_set": covariates, "methods": ["difference_in_means", "ols", "aipw"],
+            "primary": "difference_in_means", "offline_primary": "difference_in_means",
+            "selection_rule": "the most credible admissible method for the design", "options": {},
+            "thresholds": {"smd": 0.1, "overlap": 0.8}, "sha256": "ef" * 32,
+        },
+        "critique": {
+            "decision": "REJECT" if refused else "APPROVE",
+            "scores": {"validity": 0.9, "precision": 0.6, "robustness": 0.8, "interpretability": 0.9,
+                       "scalability": 1.0},
+            "verdict": {
+                "decision": decision,
+                "reasons": ["every gate of the design held"] if not refused else ["the arms do not overlap"],
+                "caps": ["the interval is wide"] if decision == "limited" else [],
+                "would_help": [] if decision == "answer" else ["a larger sample of comparable controls"],
+                "minimum_detectable_effect": 1500.0, "bounds": [-5000.0, 9000.0] if refused else None,
+            },
+            "diagnostics": [
+                {"name": "smd_max", "value": 0.08, "threshold": 0.1, "passed": True, "detail": "largest imbalance"},
+                {"name": "overlap", "value": 1.0, "threshold": 0.8, "passed": True, "detail": "share in [0.05, 0.95]"},
+            ],
+            "comments": ["adjusted and unadjusted estimates agree"],
+        },
+        "interpreter": {
+            "summary": "Training raised earnings on average, by an amount that the data pin down only roughly.",
+            "narrative": ["People were assigned to training at random.", "Both methods that ran agree."],
+            "assumptions": ["assignment was random", "one person's training does not change another's earnings"],
+            "recommendations": ["repeat with more people to narrow the interval"],
+            "headline": "Training raised earnings." if not refused else "The data cannot answer this question.",
+            "grade": "moderate", "recommendation": "Consider extending the programme.",
+            "key_findings": ["the effect is positive", "two methods agree in sign"],
+            "would_change": ["attrition that depends on the arm"],
+        },
+    }  # fmt: skip
+    if not refused:
+        done["effect_estimator"] = effects(table, treatment, outcome, covariates)
+        done["sensitivity_analyst"] = _sensitivities(covariates)
+    order = {agent: i for i, agent in enumerate(a for a in AGENTS if a in done)}
+    return JobView(
+        id="0123456789abcdef0123456789abcdef", tenant="local", question=question, seed=0, results=done, order=order,
+        source={"uri": "/somewhere/training.csv"}, plan_sha256="ef" * 32,
+    )  # fmt: skip
+
+
+def _exploration(table: pd.DataFrame, treatment: str, covariates: Sequence[str]) -> dict[str, Any]:
+    treated = table[treatment] == 1
+    balance = []
+    for name in covariates:
+        one, zero = table.loc[treated, name], table.loc[~treated, name]
+        spread = math.sqrt((one.var() + zero.var()) / 2)
+        balance.append(
+            {"covariate": name, "smd": float((one.mean() - zero.mean()) / spread),
+             "variance_ratio": float(one.var() / zero.var()), "ks": 0.05}
+        )  # fmt: skip
+    correlation = table[list(covariates)].corr()
+    return {
+        "quality_score": 91.0, "quality_parts": {"missing": 0.95, "duplicates": 1.0},
+        "outliers": {name: {"iqr_share": 0.04, "robust_z_share": 0.03} for name in covariates},
+        "correlations": {a: {b: float(correlation.loc[a, b]) for b in covariates} for a in covariates},
+        "vif": {name: 1.1 for name in covariates},
+        "balance": balance,
+        "suspicions": [],
+    }  # fmt: skip
+
+
+def _propensity(table: pd.DataFrame, treatment: str, covariates: Sequence[str]) -> dict[str, Any]:
+    return {
+        "models": [{"name": "logit", "log_loss": 0.68, "auc": 0.55, "brier": 0.24, "calibration_error": 0.02,
+                    "chosen": True}],
+        "overlap": 1.0, "separated": False, "ess": {"treated": 160.0, "control": 225.0},
+        "histogram": {"edges": [0.2, 0.3, 0.4, 0.5, 0.6, 0.7], "treated": [5, 40, 80, 35, 8],
+                      "control": [20, 70, 100, 35, 7]},
+        "calibration": [[0.3, 0.28, 100], [0.4, 0.43, 180], [0.5, 0.49, 120]],
+        "balance": [{"covariate": c, "smd": 0.09, "smd_adjusted": 0.01} for c in covariates],
+    }  # fmt: skip
+
+
+def _sensitivities(covariates: Sequence[str]) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    return {
+        "results": [
+            {"method": "e_value", "value": 1.82, "passed": True,
+             "interpretation": "a confounder would need risk ratios of 1.82 with treatment and outcome",
+             "details": {"e_value": 1.82, "e_value_ci": 1.31, "risk_ratio": 1.26}},
+            {"method": "cinelli_hazlett", "value": 0.13, "passed": True,
+             "interpretation": "a confounder explaining 13 % of both residual variances would explain it away",
+             "details": {"robustness_value": 0.13}},
+            {"method": "placebo_treatment", "value": 0.41, "passed": True,
+             "interpretation": "permuted treatments have no effect",
+             "details": {"estimates": rng.normal(0, 600, 100).round(3).tolist()}},
+            {"method": "random_common_cause", "value": 12.0, "passed": True, "interpretation": "nothing moves",
+             "details": {}},
+            {"method": "rosenbaum", "value": None, "passed": None, "interpretation": "not run",
+             "error": "needs matched pairs"},
+        ]
+    }  # fmt: skip
+
+
+@dataclass
+class FakeReader:
+    """A reader over a frame and files in memory."""
+
+    data: pd.DataFrame
+    folder: Path | None = None
+    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    asked: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+
+    def __call__(self, columns: Sequence[str], view: View, *, roles: Question | None = None) -> pd.DataFrame:
+        self.asked.append((tuple(columns), view))
+        return self.data[list(columns)].copy()
+
+    def file(self, agent: str, name: str) -> bytes:
+        if (agent, name) not in self.files:
+            raise NotFound(f"{agent} has no file {name}")
+        return self.files[agent, name]
+
+    def parts(self) -> Sequence[Mapping[str, Any]]:
+        return ()
+
+    def source(self) -> Path:
+        raise NotFound("no source")
+
+    def snapshot(self) -> Path:
+        assert self.folder is not None
+        path = self.folder / "snapshot.parquet"
+        if not path.exists():
+            self.data.to_parquet(path)
+        return path
+
+
+def no_model(prompt: str, kind: type[Any], /) -> Any:
+    """Stand for the absence of a language model."""
+    raise ModelUnavailable("no model is configured")
+
+
+def turn(agent: str) -> Turn:
+    """Return the agent's first turn."""
+    return Turn(number=9, agent=agent, parameters={}, seed=1)
