@@ -1,1 +1,78 @@
-"""."""
+"""The sensitivity analyses: what exists, for which designs, and what each needs.
+
+An analysis is a module with one public function ``analyse(problem, estimate, *, refit, seed, …) -> SensitivityResult``
+and one line in ``SENSITIVITY``. This module is light (no science): the planner and the docs read the same table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from causal_orchestrator.estimators import Situation
+    from causal_orchestrator.results import SensitivityResult
+
+CONFOUNDING = ("unconfoundedness",)
+EXCHANGEABLE = ("randomized", "unconfoundedness")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an analysis declares about itself.
+
+    `designs` are those whose key assumption it probes. `needs` are roles, or "placebos" (outcomes that the treatment
+    cannot move). `methods` and `not_methods` limit the estimators of the headline it can stand beside. `refits` is how
+    often it runs the estimator (in units of one fit); `gate` says whether it can pass or fail at all.
+    """
+
+    module: str
+    designs: tuple[str, ...]
+    title: str
+    needs: tuple[str, ...] = ()
+    treatments: tuple[str, ...] = ("binary", "multivalued", "continuous")
+    outcomes: tuple[str, ...] = ("continuous", "binary", "count")
+    methods: tuple[str, ...] = ()
+    not_methods: tuple[str, ...] = ()
+    refits: int = 0
+    gate: bool = False
+
+
+SENSITIVITY: dict[str, Spec] = {
+    "e_value": Spec("e_value", CONFOUNDING, "E-value", treatments=("binary", "continuous")),
+    "robustness_value": Spec("robustness_value", CONFOUNDING, "Robustness value (Cinelli-Hazlett)", needs=("covariates",), treatments=("binary", "continuous"), gate=True),
+    "balance_test": Spec("balance_test", ("randomized",), "Omnibus balance test", needs=("covariates",), treatments=("binary",), gate=True),
+    "placebo_treatment": Spec("placebo_treatment", EXCHANGEABLE, "Placebo treatment (permutation)", refits=100, gate=True),
+    "random_common_cause": Spec("random_common_cause", EXCHANGEABLE, "Random common cause", needs=("covariates",), not_methods=("difference_in_means",), refits=20, gate=True),
+    "data_subset": Spec("data_subset", EXCHANGEABLE, "Random subsets of the data", refits=40, gate=True),
+    "bootstrap": Spec("bootstrap", EXCHANGEABLE, "Bootstrap of the headline", not_methods=("psm", "cem"), refits=50, gate=True),
+    "manski_bounds": Spec("manski_bounds", CONFOUNDING, "Worst-case bounds", treatments=("binary",)),
+    "placebo_outcomes": Spec("placebo_outcomes", (*EXCHANGEABLE, "panel", "instrument", "discontinuity"), "Placebo outcomes", needs=("placebos",), refits=1, gate=True),
+}  # fmt: skip
+
+
+def missing(key: str, situation: Situation, method: str) -> str | None:
+    """Return what the analysis lacks beside `method` in this situation, in words, or None if it can be run."""
+    spec = SENSITIVITY[key]
+    lacks = [role for role in spec.needs if role not in situation.roles]
+    if situation.design not in spec.designs:
+        return f"is for the design {' or '.join(spec.designs)}, not {situation.design}"
+    if lacks:
+        return f"needs {' and '.join(lacks)}"
+    if situation.treatment_kind not in spec.treatments:
+        return f"needs a {' or '.join(spec.treatments)} treatment, not a {situation.treatment_kind} one"
+    if situation.outcome_kind not in spec.outcomes:
+        return f"needs a {' or '.join(spec.outcomes)} outcome, not a {situation.outcome_kind} one"
+    if method in spec.not_methods or (spec.methods and method not in spec.methods):
+        return f"does not apply beside {method}"
+    return None
+
+
+def load(key: str) -> Callable[..., SensitivityResult]:
+    """Import the analysis's module, now and not before, and return its function."""
+    function: Callable[..., SensitivityResult] = importlib.import_module(
+        f"causal_orchestrator.sensitivity.{SENSITIVITY[key].module}"
+    ).analyse
+    return function

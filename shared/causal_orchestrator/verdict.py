@@ -1,0 +1,554 @@
+"""From gates to a verdict: whether the headline may be believed (HON-1, GATE-1).
+
+The rules, fixed before any data set was looked at. Each gate has one effect: it refuses, it limits, or it is a note.
+
+===================== ======================= ======================================================= ========
+gate                  designs                 holds if                                                effect
+===================== ======================= ======================================================= ========
+identified            all                     the plan identifies the effect                          refuse
+estimated             all                     the primary gave an estimate with an interval           refuse
+overlap_minimum       unconfoundedness        at least half of the target population is comparable,    refuse
+                                              and no covariate separates the arms
+placebo_refuted       unconfoundedness,       no placebo outcome moves by more than the band:          refuse
+                      panel, instrument,      its whole interval lies outside ± `placebo_band` SD
+                      discontinuity           (intervals widened by Holm's correction)
+overlap               unconfoundedness        share with propensity in [0.05, 0.95] above `overlap`    limit
+balance               unconfoundedness        largest |SMD| after adjustment below `smd`               limit
+balance_randomized    randomized              the same before adjustment                              note
+randomisation         randomized              omnibus balance test (Holm)                             limit
+declared_randomised   not randomized          no declared randomisation was refuted by the data        limit
+placebo_outcomes      unconfoundedness        every placebo outcome's interval lies inside the band,   limit
+                                              and there is at least one
+placebo_outcomes_rct  randomized              the same                                                note
+placebo_refuted_rct   randomized              no placebo outcome differs between the arms (Holm)       limit
+robustness            unconfoundedness        a confounder as strong as the strongest observed         limit
+                                              covariate would change nothing; no gate where the
+                                              interval includes zero
+bad_controls          all                     no covariate of the primary is suspected to be           limit
+                                              post-treatment, leaked or a collider (score >= 0.5)
+refuters              all                     placebo treatment, subsets, bootstrap, random common     limit
+                                              cause hold (Holm)
+agreement             unconfoundedness        no planned method of the same estimand differs (Holm)   limit
+primary_choice        all                     the offline planner's primary says the same              limit
+precision             all                     the interval excludes zero, or its half-width is at      limit
+                                              most `precision` SD of the outcome (a precise zero)
+assumptions_tested    all                     no check of the primary's own assumptions failed (Holm)  limit
+credible_design       all                     the design's assumptions can be probed at all            limit
+checked               all                     the sensitivity analysis ran                            limit
+vif                   all                     largest variance inflation below `vif`                  note
+===================== ======================= ======================================================= ========
+
+A gate without its evidence is left open; where the table asks for the evidence ("there is at least one") its absence
+limits. Randomisation is declared, never inferred: balance can only refute it. Sample-ratio mismatch is not tested,
+since the intended ratio is not known. p-values of all gates of a job are judged together by Holm's method at
+`familywise_alpha`. `answer` needs every refusing and limiting gate to hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from statistics import NormalDist
+from typing import Literal
+
+from causal_orchestrator.question import shown
+from causal_orchestrator.results import (
+    Balance,
+    Diagnostic,
+    Effect,
+    Effects,
+    Exploration,
+    Plan,
+    PropensityDiagnostics,
+    Sensitivities,
+    SensitivityResult,
+    Verdict,
+)
+
+# Limits that hold where the plan does not name its own.
+THRESHOLDS: Mapping[str, float] = {
+    "smd": 0.1,
+    "vif": 10.0,
+    "overlap": 0.8,
+    "overlap_minimum": 0.5,
+    "placebo_band": 0.1,
+    "precision": 0.2,
+    "familywise_alpha": 0.05,
+    "suspicion": 0.5,
+}
+POWER = 0.8
+REFUTERS = ("placebo_treatment", "random_common_cause", "data_subset", "bootstrap")
+PROBED = ("randomized", "discontinuity", "instrument", "panel", "unconfoundedness")
+QUASI = ("unconfoundedness", "panel", "instrument", "discontinuity")
+CONFOUNDED = ("unconfoundedness",)
+RANDOMIZED = ("randomized",)
+
+Consequence = Literal["refuse", "limit", "note"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict and every gate that led to it."""
+
+    verdict: Verdict
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that the gates may look at."""
+
+    plan: Plan
+    effects: Effects | None = None
+    sensitivities: Sensitivities | None = None
+    propensity: PropensityDiagnostics | None = None
+    exploration: Exploration | None = None
+
+    def limit(self, name: str) -> float:
+        """Return the plan's threshold, or the default."""
+        return float(self.plan.thresholds.get(name, THRESHOLDS[name]))
+
+    def effect(self, method: str | None) -> Effect | None:
+        """Return the planned effect of `method` that gave a number, or None."""
+        found = self.effects.effects if self.effects else ()
+        able = [e for e in found if e.method == method and e.status == "ok" and e.estimate is not None]
+        return next((e for e in able if e.role != "exploratory"), next(iter(able), None))
+
+    @property
+    def primary(self) -> Effect | None:
+        """The headline's effect."""
+        return self.effect(self.plan.primary)
+
+    def sensitivity(self, method: str) -> SensitivityResult | None:
+        """Return the result of one sensitivity analysis that did not fail."""
+        found = self.sensitivities.results if self.sensitivities else ()
+        return next((r for r in found if r.method == method and r.error is None), None)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one gate measured; `passed` None with a `p_value` leaves the decision to Holm's method."""
+
+    passed: bool | None
+    detail: str
+    value: float | None = None
+    threshold: float | None = None
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate: what it reads, for which designs (none named: all), and what a failure does."""
+
+    name: str
+    read: Callable[[Evidence], Reading | None]
+    consequence: Consequence
+    code: str
+    help: str = ""
+    designs: tuple[str, ...] = ()
+
+
+def decide(
+    plan: Plan,
+    effects: Effects | None = None,
+    sensitivities: Sensitivities | None = None,
+    propensity: PropensityDiagnostics | None = None,
+    exploration: Exploration | None = None,
+) -> Judgement:
+    """Judge the headline by the table of gates above.
+
+    Returns
+    -------
+    Judgement
+        The verdict (`answer`, `limited` or `refuse`, with codes, reasons and what would help) and one diagnostic per
+        gate that could be read.
+    """
+    evidence = Evidence(plan, effects, sensitivities, propensity, exploration)
+    readings = [(gate, reading) for gate in GATES if (reading := _read(gate, evidence)) is not None]
+    judged = _holm(readings, evidence.limit("familywise_alpha"))
+    diagnostics = tuple(
+        Diagnostic(
+            name=gate.name, value=reading.value, threshold=reading.threshold, passed=reading.passed,
+            p_value=reading.p_value, detail=reading.detail,
+        )
+        for gate, reading in judged
+    )  # fmt: skip
+    return Judgement(verdict=_conclude(evidence, judged), diagnostics=diagnostics)
+
+
+def sentence(verdict: Verdict) -> str:
+    """Return the verdict in one sentence that no model writes."""
+    if verdict.decision == "answer":
+        return "Verdict: the question is answered; every gate that could limit it holds."
+    if verdict.decision == "limited":
+        limits = "; ".join(verdict.caps)
+        return f"Verdict: the result is limited, and is to be read with its limits: {limits}."
+    return f"Verdict: the question cannot be answered from these data: {'; '.join(verdict.reasons)}."
+
+
+def minimum_detectable_effect(std_error: float, confidence_level: float) -> float:
+    """Return the effect that a study with this standard error detects with 80 per cent power (two-sided test)."""
+    normal = NormalDist()
+    return (normal.inv_cdf(0.5 + confidence_level / 2) + normal.inv_cdf(POWER)) * std_error
+
+
+# --- putting the gates together -----------------------------------------------------------------------------------
+
+
+def _read(gate: Gate, evidence: Evidence) -> Reading | None:
+    if gate.designs and evidence.plan.design not in gate.designs:
+        return None
+    # Where the plan identifies nothing, nothing was estimated and there is nothing further to judge.
+    if gate.name != "identified" and not evidence.plan.identified:
+        return None
+    return gate.read(evidence)
+
+
+def _holm(readings: list[tuple[Gate, Reading]], alpha: float) -> list[tuple[Gate, Reading]]:
+    """Decide the gates that left it to their p-value, all together (Holm 1979)."""
+    tested = sorted((r.p_value, i) for i, (_, r) in enumerate(readings) if r.passed is None and r.p_value is not None)
+    failed: set[int] = set()
+    for k, (p, i) in enumerate(tested):
+        if p > alpha / (len(tested) - k):
+            break
+        failed.add(i)
+    open_gates = {i for _, i in tested}
+    return [
+        (gate, Reading(i not in failed, r.detail, r.value, r.threshold, r.p_value) if i in open_gates else r)
+        for i, (gate, r) in enumerate(readings)
+    ]
+
+
+def _conclude(evidence: Evidence, judged: list[tuple[Gate, Reading]]) -> Verdict:
+    failed = [(gate, reading) for gate, reading in judged if reading.passed is False and gate.consequence != "note"]
+    refusing = [(gate, reading) for gate, reading in failed if gate.consequence == "refuse"]
+    limiting = [(gate, reading) for gate, reading in failed if gate.consequence == "limit"]
+    decision: Literal["answer", "limited", "refuse"] = "refuse" if refusing else "limited" if limiting else "answer"
+    detectable = _detectable(evidence)
+    return Verdict(
+        decision=decision,
+        reasons=_reasons(evidence, decision, refusing),
+        caps=tuple(reading.detail for _, reading in limiting),
+        would_help=_would_help(evidence, failed, detectable),
+        codes=tuple(dict.fromkeys((*_blocker_codes(evidence), *(gate.code for gate, _ in failed)))),
+        minimum_detectable_effect=detectable,
+        bounds=_bounds(evidence) if decision == "refuse" else None,
+    )
+
+
+def _blocker_codes(evidence: Evidence) -> tuple[str, ...]:
+    return tuple(note.code for note in evidence.plan.blockers)
+
+
+def _reasons(evidence: Evidence, decision: str, refusing: list[tuple[Gate, Reading]]) -> tuple[str, ...]:
+    if decision != "refuse":
+        return (f"the design is {evidence.plan.design}", *evidence.plan.reasons[:1])
+    details = [reading.detail for _, reading in refusing]
+    return tuple(dict.fromkeys(details))
+
+
+def _would_help(evidence: Evidence, failed: list[tuple[Gate, Reading]], detectable: float | None) -> tuple[str, ...]:
+    found = [*evidence.plan.would_help, *(gate.help for gate, _ in failed if gate.help)]
+    needed = _sample_size(evidence, detectable)
+    if needed is not None and any(gate.name == "precision" for gate, _ in failed):
+        found.append(needed)
+    return tuple(dict.fromkeys(found))
+
+
+def _sample_size(evidence: Evidence, detectable: float | None) -> str | None:
+    effect, spread = evidence.primary, _spread(evidence)
+    if effect is None or effect.n is None or detectable is None or not spread:
+        return None
+    target = evidence.limit("precision") * spread
+    needed = round(effect.n * (detectable / target) ** 2)
+    return f"about {needed:,} rows would detect an effect of {evidence.limit('precision'):g} SD of the outcome"
+
+
+def _detectable(evidence: Evidence) -> float | None:
+    effect = evidence.primary
+    if effect is None or effect.std_error is None:
+        return None
+    return minimum_detectable_effect(effect.std_error, effect.confidence_level)
+
+
+def _bounds(evidence: Evidence) -> tuple[float, float] | None:
+    result = evidence.sensitivity("manski_bounds")
+    if result is None:
+        return None
+    return float(result.details["lower"]), float(result.details["upper"])
+
+
+def _spread(evidence: Evidence) -> float | None:
+    """Return the standard deviation of the outcome, as far as the effects tell it."""
+    effects, primary = evidence.effects, evidence.primary
+    for key in ("std", "sd"):
+        if effects is not None and effects.outcome_scale.get(key):
+            return float(effects.outcome_scale[key])
+    if primary is not None and primary.standardized and primary.estimate:
+        return abs(primary.estimate / primary.standardized)
+    return None
+
+
+# --- the gates ----------------------------------------------------------------------------------------------------
+
+
+def _identified(evidence: Evidence) -> Reading:
+    plan = evidence.plan
+    why = "; ".join(note.message for note in plan.blockers) or "; ".join(plan.reasons) or "no design identifies it"
+    return Reading(plan.identified, "the plan identifies the effect" if plan.identified else why)
+
+
+def _estimated(evidence: Evidence) -> Reading:
+    effect = evidence.primary
+    if effect is None:
+        return Reading(False, f"the primary method {evidence.plan.primary} gave no estimate")
+    if effect.ci_lower is None or effect.ci_upper is None:
+        return Reading(False, f"{effect.method} gave no interval")
+    return Reading(True, f"{effect.method} gave an estimate and an interval")
+
+
+def _overlap_minimum(evidence: Evidence) -> Reading | None:
+    propensity = evidence.propensity
+    if propensity is None:
+        return None
+    if propensity.separated:
+        return Reading(False, "covariates predict the treatment perfectly; like cannot be compared with like")
+    return _overlap_reading(propensity, evidence.limit("overlap_minimum"))
+
+
+def _overlap(evidence: Evidence) -> Reading | None:
+    propensity = evidence.propensity
+    return None if propensity is None else _overlap_reading(propensity, evidence.limit("overlap"))
+
+
+def _overlap_reading(propensity: PropensityDiagnostics, threshold: float) -> Reading | None:
+    share = propensity.overlap
+    if share is None:
+        return None
+    detail = f"{share:.0%} of the target population have a propensity in [0.05, 0.95]; {threshold:.0%} are asked for"
+    return Reading(share >= threshold, detail, share, threshold)
+
+
+def _balance(evidence: Evidence) -> Reading | None:
+    entries = evidence.propensity.balance if evidence.propensity else ()
+    return _largest(((b, b.smd_adjusted) for b in entries), evidence.limit("smd"), "after adjustment")
+
+
+def _balance_randomized(evidence: Evidence) -> Reading | None:
+    entries = evidence.exploration.balance if evidence.exploration else ()
+    return _largest(((b, b.smd) for b in entries), evidence.limit("smd"), "between the arms")
+
+
+def _largest(entries: Iterable[tuple[Balance, float | None]], threshold: float, when: str) -> Reading | None:
+    known = [(abs(value), entry.covariate) for entry, value in entries if value is not None]
+    if not known:
+        return None
+    value, name = max(known)
+    detail = f"the largest standardised mean difference {when} is {value:.2f} ({shown(name)!r})"
+    return Reading(value < threshold, detail, value, threshold)
+
+
+def _randomisation(evidence: Evidence) -> Reading | None:
+    result = evidence.sensitivity("balance_test")
+    if result is None:
+        return None
+    p = float(result.details["p_value"])
+    return Reading(None, f"covariates differ jointly between the arms with p = {p:.3g}", result.value, None, p)
+
+
+def _declared_randomised(evidence: Evidence) -> Reading | None:
+    if not evidence.plan.question.randomized and not any(
+        note.code == "RANDOMISATION_REFUTED" for note in evidence.plan.warnings
+    ):
+        return None
+    refuted = [note.message for note in evidence.plan.warnings if note.code == "RANDOMISATION_REFUTED"]
+    return Reading(not refuted, refuted[0] if refuted else "the declared randomisation is not refuted")
+
+
+def _placebo_outcomes(evidence: Evidence, *, required: bool) -> Reading | None:
+    result = evidence.sensitivity("placebo_outcomes")
+    if result is None or result.passed is None:
+        return Reading(False, "no placebo outcome could be tested") if required else None
+    return Reading(result.passed, result.interpretation, result.value, evidence.limit("placebo_band"))
+
+
+def _placebo_refuted(evidence: Evidence) -> Reading | None:
+    result = evidence.sensitivity("placebo_outcomes")
+    if result is None:
+        return None
+    outside = [str(name) for name in result.details.get("outside", ())]
+    named = ", ".join(repr(shown(name)) for name in outside)
+    detail = f"the method finds an effect where there can be none: on {named}" if outside else "no placebo is refuted"
+    return Reading(not outside, detail, result.value, evidence.limit("placebo_band"))
+
+
+def _placebo_refuted_randomized(evidence: Evidence) -> Reading | None:
+    result = evidence.sensitivity("placebo_outcomes")
+    p = None if result is None else result.details.get("p_value")
+    if result is None or p is None:
+        return None
+    detail = f"pre-treatment outcomes differ between the arms with p = {float(p):.3g} (smallest, corrected)"
+    return Reading(None, detail, result.value, None, float(p))
+
+
+def _robustness(evidence: Evidence) -> Reading | None:
+    result = evidence.sensitivity("robustness_value")
+    if result is None:
+        return Reading(False, "the robustness to an unobserved confounder could not be computed")
+    return Reading(result.passed, result.interpretation, result.value)
+
+
+def _bad_controls(evidence: Evidence) -> Reading | None:
+    effect, exploration = evidence.primary, evidence.exploration
+    if effect is None or exploration is None:
+        return None
+    used = set(effect.covariates)
+    bad = [s for s in exploration.suspicions if s.column in used and s.score >= evidence.limit("suspicion")]
+    if not bad:
+        return Reading(True, "no covariate of the primary is suspected", 0.0, evidence.limit("suspicion"))
+    worst = max(bad, key=lambda s: (s.score, s.column))
+    detail = f"{shown(worst.column)!r} is adjusted for and may be {worst.kind.replace('_', ' ')}: {worst.reason}"
+    return Reading(False, detail, worst.score, evidence.limit("suspicion"))
+
+
+def _refuter(evidence: Evidence, name: str) -> Reading | None:
+    result = evidence.sensitivity(name)
+    if result is None or result.passed is None:
+        return None
+    p = result.details.get("gate_p_value")
+    if p is None:
+        return Reading(result.passed, result.interpretation, result.value)
+    return Reading(None, result.interpretation, result.value, None, float(p))
+
+
+def _agreement(evidence: Evidence) -> Reading | None:
+    """Compare the primary with the planned methods of its estimand; errors are taken as if independent (conservative)."""
+    primary = evidence.primary
+    if primary is None or primary.std_error is None or evidence.effects is None:
+        return None
+    p_values: list[tuple[float, str]] = []
+    for effect in evidence.effects.effects:
+        if effect.method == primary.method or effect.estimand != primary.estimand or effect.role == "exploratory":
+            continue
+        if effect.status == "ok" and effect.estimate is not None and effect.std_error:
+            z = abs(effect.estimate - (primary.estimate or 0.0)) / (effect.std_error**2 + primary.std_error**2) ** 0.5
+            p_values.append((2 * NormalDist().cdf(-z), effect.method))
+    if not p_values:
+        return None
+    p, method = min(p_values)
+    corrected = min(1.0, p * len(p_values))
+    detail = f"of {len(p_values)} other methods {method} differs most from {primary.method} (p = {corrected:.3g})"
+    return Reading(None, detail, None, None, corrected)
+
+
+def _primary_choice(evidence: Evidence) -> Reading | None:
+    plan = evidence.plan
+    if plan.offline_primary is None or plan.offline_primary == plan.primary:
+        return None
+    chosen, offline = evidence.primary, evidence.effect(plan.offline_primary)
+    if chosen is None or offline is None:
+        return Reading(False, f"{plan.offline_primary}, the offline planner's primary, gave no estimate")
+    same = _direction(chosen) == _direction(offline)
+    verb = "agrees with" if same else "contradicts"
+    return Reading(same, f"{offline.method}, the offline planner's primary, {verb} {chosen.method}")
+
+
+def _direction(effect: Effect) -> int:
+    """Return the sign of the effect that the interval settles, 0 where it includes zero."""
+    if effect.ci_lower is None or effect.ci_upper is None:
+        return 0
+    return (effect.ci_lower > 0) - (effect.ci_upper < 0)
+
+
+def _precision(evidence: Evidence) -> Reading | None:
+    effect, spread = evidence.primary, _spread(evidence)
+    if effect is None or effect.ci_lower is None or effect.ci_upper is None:
+        return None
+    threshold = evidence.limit("precision")
+    half = None if not spread else (effect.ci_upper - effect.ci_lower) / 2 / spread
+    if _direction(effect):
+        return Reading(True, "the interval excludes zero", half, threshold)
+    if half is None:
+        return Reading(False, "the interval includes zero, and the outcome's scale is unknown", None, threshold)
+    if half <= threshold:
+        return Reading(
+            True, f"the interval includes zero and is narrow: ± {half:.2f} SD of the outcome", half, threshold
+        )
+    return Reading(False, f"the interval includes zero and is wide: ± {half:.2f} SD of the outcome", half, threshold)
+
+
+def _assumptions_tested(evidence: Evidence) -> Reading | None:
+    effect = evidence.primary
+    if effect is None:
+        return None
+    checks = [d for d in effect.diagnostics.values() if d.passed is not None]
+    if not checks:
+        return None
+    failed = [d for d in checks if d.passed is False]
+    tested = [d for d in failed if d.p_value is not None]
+    if not failed:
+        return Reading(True, f"{len(checks)} checks of {effect.method}'s own assumptions hold")
+    if len(tested) == len(failed):
+        first = min(tested, key=lambda d: d.p_value or 0.0)
+        corrected = min(1.0, (first.p_value or 0.0) * len(checks))
+        return Reading(None, f"{effect.method}: {_check_text(first)}", first.value, first.threshold, corrected)
+    first = next(d for d in failed if d.p_value is None)
+    return Reading(False, f"{effect.method}: {_check_text(first)}", first.value, first.threshold)
+
+
+def _check_text(check: Diagnostic) -> str:
+    return check.detail or f"{check.name.replace('_', ' ')} does not hold"
+
+
+def _credible_design(evidence: Evidence) -> Reading:
+    design = evidence.plan.design
+    probed = design in PROBED
+    tail = "can be probed by the data" if probed else "rests on assumptions that no gate here can probe"
+    return Reading(probed, f"the design {design.replace('_', ' ')} {tail}")
+
+
+def _checked(evidence: Evidence) -> Reading:
+    found = evidence.sensitivities.results if evidence.sensitivities else ()
+    able = [result for result in found if result.error is None]
+    detail = f"{len(able)} sensitivity analyses were run" if able else "no sensitivity analysis could be run"
+    return Reading(bool(able), detail, float(len(able)))
+
+
+def _vif(evidence: Evidence) -> Reading | None:
+    known = [
+        (value, name) for name, value in (evidence.exploration.vif if evidence.exploration else {}).items() if value
+    ]
+    if not known:
+        return None
+    value, name = max(known)
+    threshold = evidence.limit("vif")
+    return Reading(
+        value < threshold, f"the largest variance inflation is {value:.1f} ({shown(name)!r})", value, threshold
+    )
+
+
+GATES: tuple[Gate, ...] = (
+    Gate("identified", _identified, "refuse", "NOT_IDENTIFIED"),
+    Gate("estimated", _estimated, "refuse", "NO_ESTIMATE", "another method, or more complete data"),
+    Gate("overlap_minimum", _overlap_minimum, "refuse", "OVERLAP", "units of both arms with similar covariates, a cutoff rule, an instrument or an experiment", CONFOUNDED),
+    Gate("placebo_refuted", _placebo_refuted, "refuse", "PLACEBO_REFUTED", "covariates that explain the difference on placebo outcomes, or another comparison group", QUASI),
+    Gate("overlap", _overlap, "limit", "OVERLAP", "a question about the population in which both arms occur (ATT or ATO)", CONFOUNDED),
+    Gate("balance", _balance, "limit", "BALANCE", "a richer model of the treatment, or matching on the covariates that stay apart", CONFOUNDED),
+    Gate("balance_randomized", _balance_randomized, "note", "BALANCE", "", RANDOMIZED),
+    Gate("randomisation", _randomisation, "limit", "RANDOMISATION_DOUBTFUL", "the assignment's protocol (strata, clusters, exclusions after assignment)", RANDOMIZED),
+    Gate("declared_randomised", _declared_randomised, "limit", "RANDOMISATION_REFUTED", "the assignment's protocol (strata, clusters, exclusions after assignment)", tuple(d for d in (*PROBED, "none") if d != "randomized")),
+    Gate("placebo_outcomes", partial(_placebo_outcomes, required=True), "limit", "PLACEBO_OUTCOMES", "outcomes that the treatment cannot have moved (earlier measurements, negative controls)", CONFOUNDED),
+    Gate("placebo_outcomes_randomized", partial(_placebo_outcomes, required=False), "note", "PLACEBO_OUTCOMES", "", RANDOMIZED),
+    Gate("placebo_refuted_randomized", _placebo_refuted_randomized, "limit", "PLACEBO_REFUTED", "the assignment's protocol", RANDOMIZED),
+    Gate("robustness", _robustness, "limit", "UNOBSERVED_CONFOUNDING", "stronger covariates, an instrument, or an experiment", CONFOUNDED),
+    Gate("bad_controls", _bad_controls, "limit", "BAD_CONTROL", "covariates measured before the treatment only"),
+    *(Gate(name, partial(_refuter, name=name), "limit", f"REFUTED_{name.upper()}") for name in REFUTERS),
+    Gate("agreement", _agreement, "limit", "DISAGREEMENT", "a look at where the methods part", CONFOUNDED),
+    Gate("primary_choice", _primary_choice, "limit", "PRIMARY_CHOICE"),
+    Gate("precision", _precision, "limit", "PRECISION", "more rows, or covariates that explain the outcome"),
+    Gate("assumptions_tested", _assumptions_tested, "limit", "ASSUMPTION_FAILED"),
+    Gate("credible_design", _credible_design, "limit", "DESIGN", "randomisation, a cutoff rule, an instrument or a panel"),
+    Gate("checked", _checked, "limit", "NOT_CHECKED"),
+    Gate("vif", _vif, "note", "VIF"),
+)  # fmt: skip
