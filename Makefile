@@ -58,10 +58,11 @@ bench: setup
 	.venv-bench/bin/python benchmarks/jobs.py
 	.venv-bench/bin/python benchmarks/speed.py
 
+LOCK := $(UV) compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --generate-hashes pyproject.toml
 lock:
-	for name in run:engine "dev:engine --extra dev" "bench:engine --extra bench"; do \
-	  $(UV) compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
-	    --extra $${name#*:} pyproject.toml -o requirements/$${name%%:*}.lock || exit 1; done
+	$(LOCK) --extra engine -o requirements/run.lock
+	$(LOCK) --extra engine --extra methods --extra service --extra gcp --extra dev -o requirements/dev.lock
+	$(LOCK) --extra engine --extra methods --extra bench -o requirements/bench.lock
 
 clean:
 	rm -rf .venv .venv-bench out
