@@ -1,0 +1,39 @@
+"""A typed table to its snapshot: summary, fingerprint and Parquet bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from causal_orchestrator.datasets import fingerprint, summary
+from causal_orchestrator.datasets.read import Reading
+from causal_orchestrator.results import Snapshot
+
+ROW_GROUP = 131_072
+
+
+def describe(reading: Reading, *, source_sha256: str | None, name: str) -> Snapshot:
+    """Describe a table that was read (its `source_sha256` is the fingerprint where there was no file)."""
+    table = reading.table
+    columns = summary.summarise(table, reading.remarks)
+    sha256 = fingerprint.fingerprint(table)
+    return Snapshot(
+        sha256=sha256, source_sha256=source_sha256 or sha256, source_name=name, n_rows=table.num_rows,
+        n_columns=table.num_columns, columns=columns, format=reading.format, encoding=reading.encoding,
+        delimiter=reading.delimiter, n_duplicate_rows=summary.count_duplicates(table), warnings=reading.remarks.tell(),
+    )  # fmt: skip
+
+
+def write(table: Any, target: Path | Any) -> None:
+    """Write a typed table as Parquet (to a path or an Arrow sink)."""
+    pq.write_table(table, target, compression="zstd", row_group_size=ROW_GROUP)
+
+
+def summarised(reading: Reading, *, source_sha256: str | None, name: str) -> tuple[Snapshot, bytes]:
+    """Return the description of a table and its Parquet bytes."""
+    sink = pa.BufferOutputStream()
+    write(reading.table, sink)
+    return describe(reading, source_sha256=source_sha256, name=name), sink.getvalue().to_pybytes()
