@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import InputError
-from causal_orchestrator.profiling import claims, roles, structure
-from causal_orchestrator.profiling.quality import as_number
+from causal_orchestrator.profiling import proposals, roles
+from causal_orchestrator.profiling.proposals import Proposal
 from causal_orchestrator.question import Question, ask as make_question, shown
 from causal_orchestrator.results import Candidate, ColumnSummary, Note, Profile, Snapshot
 
 RIVAL = 0.75  # a column with this share of the best outcome's score might be the outcome itself, so it is not read
-MAX_LEVELS = 50  # more levels of words than this are no covariate
+MAX_LEVELS = 20  # a treatment or an outcome of words with more levels is refused
 Candidates = Mapping[str, tuple[Candidate, ...]]
 
 
@@ -33,17 +32,61 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     ------
     InputError
         If a named column does not exist (``COLUMN_UNKNOWN``), no treatment or outcome can be proposed with confidence
-        (``ROLES_UNCLEAR``), or one of them has a single value (``TREATMENT_CONSTANT``, ``OUTCOME_CONSTANT``).
+        (``ROLES_UNCLEAR``), or one of them cannot be used (``TREATMENT_CONSTANT``, ``OUTCOME_CONSTANT``,
+        ``TREATMENT_KIND``, ``OUTCOME_KIND``).
     """
     snapshot = job.get("dataset_fetcher", Snapshot)
     if snapshot is None:
         raise InputError("there is no snapshot to profile", code="NO_SNAPSHOT")
     columns = {c.name: c for c in snapshot.columns}
     _check_names(job.question, columns)
-    scored = roles.candidates(snapshot.columns, job.question)
-    question, chosen = _treatment_and_outcome(job.question, scored, columns)
-    seen = read(_readable(question, scored, columns), "covariates_treatment", roles=question)
-    return Output(_profile(question, chosen, scored, columns, seen))
+    reading = roles.read_text(snapshot.columns, job.question)
+    scored = dict(roles.candidates(snapshot.columns, reading))
+    question = _treatment_and_outcome(job.question, scored, columns)
+    notes = _rivals(job.question, question, scored)
+    seen = read(_readable(job.question, question, scored, columns), "covariates_treatment", roles=question)
+    return Output(_look(job.question, question, scored, columns, reading, seen, notes))
+
+
+def _look(
+    given: Question,
+    question: Question,
+    scored: dict[str, tuple[Candidate, ...]],
+    columns: Mapping[str, ColumnSummary],
+    reading: roles.Reading,
+    seen: pd.DataFrame,
+    notes: list[Note],
+) -> Profile:
+    """Let each look at the data fill the roles that are still open, in the order in which they build on each other."""
+    looks: tuple[Callable[[Question], Proposal], ...] = (
+        lambda q: proposals.propose_panel(seen, q, scored),
+        lambda q: proposals.propose_named(seen, q, scored),
+        lambda q: proposals.propose_cutoff(seen, q, scored, reading, columns),
+        lambda q: proposals.propose_instruments(seen, q, scored, reading),
+        lambda q: proposals.propose_cluster(seen, q, scored, reading),
+        lambda q: proposals.propose_randomized(q, reading),
+        lambda q: proposals.propose_covariates(seen, q, columns),
+    )
+    shape, evidence = Proposal(structure="cross_section"), {}
+    for look in looks:
+        found = look(question)
+        question = _fill(question, found.roles)
+        scored.update(found.candidates)
+        notes += found.notes
+        evidence.update(found.evidence)
+        shape = found if found.structure else shape
+    return Profile(
+        question=question,
+        proposed=tuple(f for f in Question.model_fields if getattr(question, f) != getattr(given, f)),
+        structure=shape.structure or "cross_section",
+        n_units=shape.n_units,
+        n_periods=shape.n_periods,
+        treatment_kind=treatment_kind(columns[str(question.treatment)]),
+        outcome_kind=outcome_kind(columns[str(question.outcome)]),
+        candidates={role: ranked[:10] for role, ranked in scored.items()},
+        cutoff_evidence=evidence,
+        warnings=tuple(notes),
+    )
 
 
 def _check_names(question: Question, columns: Mapping[str, ColumnSummary]) -> None:
@@ -56,7 +99,7 @@ def _check_names(question: Question, columns: Mapping[str, ColumnSummary]) -> No
 
 def _treatment_and_outcome(
     question: Question, scored: Candidates, columns: Mapping[str, ColumnSummary]
-) -> tuple[Question, tuple[str, ...]]:
+) -> Question:
     """Fill treatment and outcome together, so that each is the best given the other."""
     taken = set(question.columns())
     pools: list[list[Candidate]] = []
@@ -68,15 +111,40 @@ def _treatment_and_outcome(
     best = max(pairs, key=lambda pair: pair[0], default=None)
     if best is None or min(best[1].score, best[2].score) < roles.CONFIDENT:
         raise _unclear(question, scored)
-    _, treatment, outcome = best
-    for role, candidate in (("treatment", treatment), ("outcome", outcome)):
-        if columns[candidate.column].n_unique <= 1:
-            raise InputError(
-                f"the {role} {shown(candidate.column)!r} has a single value", code=f"{role.upper()}_CONSTANT"
+    for role, candidate in zip(("treatment", "outcome"), best[1:], strict=True):
+        _check_usable(role, columns[candidate.column])
+    return _fill(question, {"treatment": best[1].column, "outcome": best[2].column})
+
+
+def _check_usable(role: str, summary: ColumnSummary) -> None:
+    name = shown(summary.name)
+    if summary.n_unique <= 1:
+        found = "no value" if summary.n_unique == 0 else "a single value"
+        raise InputError(f"the {role} {name!r} has {found}, so nothing can be compared", code=f"{role.upper()}_CONSTANT")
+    words_only = summary.kind in ("text", "identifier", "datetime") and "NUMERIC_AS_TEXT" not in summary.flags
+    many = summary.kind == "categorical" and summary.n_unique > MAX_LEVELS
+    if (words_only and not summary.integer) or (many and "NUMERIC_AS_TEXT" not in summary.flags):
+        raise InputError(
+            f"the {role} {name!r} holds {summary.kind} values ({summary.n_unique} different ones); "
+            "give a column of numbers or of few categories",
+            code=f"{role.upper()}_KIND",
+        )
+
+
+def _rivals(given: Question, question: Question, scored: Candidates) -> list[Note]:
+    """Tell which other columns were nearly proposed."""
+    notes = []
+    for role in ("treatment", "outcome"):
+        if getattr(given, role) is not None:
+            continue
+        best = next(c for c in scored[role] if c.column == getattr(question, role))
+        near = [c.column for c in scored[role] if c.column not in question.columns() and c.score >= RIVAL * best.score]
+        if near:
+            message = f"{shown(best.column)!r} was taken as the {role} ({best.score:.2f}); near: " + ", ".join(
+                repr(shown(name)) for name in near[:5]
             )
-    found = {"treatment": treatment.column, "outcome": outcome.column}
-    chosen = tuple(role for role in found if getattr(question, role) is None)
-    return _fill(question, found), chosen
+            notes.append(Note(code=f"{role.upper()}_RIVAL", message=message, columns=(best.column, *near[:5])))
+    return notes
 
 
 def _fill(question: Question, found: Mapping[str, Any]) -> Question:
@@ -99,39 +167,16 @@ def _unclear(question: Question, scored: Candidates) -> InputError:
     )
 
 
-def _readable(question: Question, scored: Candidates, columns: Mapping[str, ColumnSummary]) -> list[str]:
+def _readable(
+    given: Question, question: Question, scored: Candidates, columns: Mapping[str, ColumnSummary]
+) -> list[str]:
     """Return the columns that may be seen beside the treatment: no outcome and nothing that might be it."""
-    best = max((c.score for c in scored["outcome"] if c.column == question.outcome), default=1.0)
+    open_score = max((c.score for c in scored["outcome"] if c.column == question.outcome), default=1.0)
+    best = 2.0 if given.outcome else open_score
     told = set(question.columns()) | {c.column for c in scored["time"] if c.score >= roles.ADOPTED}
     rivals = {c.column for c in scored["outcome"] if c.score >= max(RIVAL * best, roles.CONFIDENT)} - told
     closed = rivals | {question.outcome}
     return [name for name, c in columns.items() if name not in closed and c.kind not in ("text", "empty")]
-
-
-def _profile(
-    question: Question,
-    chosen: tuple[str, ...],
-    scored: Candidates,
-    columns: Mapping[str, ColumnSummary],
-    seen: pd.DataFrame,
-) -> Profile:
-    found: dict[str, Any] = {}
-    excluded = set(question.columns()) - set(question.effect_modifiers)
-    if question.covariates is None:
-        found["covariates"] = [
-            c.name
-            for c in columns.values()
-            if c.name not in excluded and c.kind not in ("text", "empty", "constant", "identifier", "datetime")
-        ]
-    filled = _fill(question, found)
-    return Profile(
-        question=filled,
-        proposed=(*chosen, *found),
-        structure="cross_section",
-        treatment_kind=treatment_kind(columns[str(filled.treatment)]),
-        outcome_kind=outcome_kind(columns[str(filled.outcome)]),
-        candidates={role: tuple(c[:10]) for role, c in scored.items()},
-    )
 
 
 def treatment_kind(summary: ColumnSummary) -> Literal["binary", "multivalued", "continuous"]:

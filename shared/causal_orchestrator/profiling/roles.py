@@ -112,22 +112,21 @@ def read_text(columns: Sequence[ColumnSummary], question: Question) -> Reading:
     return Reading(words_of, tuple(asked + told), tuple(rules(text)), text)
 
 
-def candidates(columns: Sequence[ColumnSummary], question: Question) -> Mapping[str, tuple[Candidate, ...]]:
+def candidates(columns: Sequence[ColumnSummary], reading: Reading) -> Mapping[str, tuple[Candidate, ...]]:
     """Score every column for every role, from names, text and marginals alone.
 
     Parameters
     ----------
     columns : sequence of ColumnSummary
         Marginal facts, one a column.
-    question : Question
-        Roles that the person has given are left out of the other roles' candidates.
+    reading : Reading
+        The question's text read against these columns.
 
     Returns
     -------
     mapping
         Role to candidates, best first; scores in [0, 1]. Ties keep the order of the table.
     """
-    reading = read_text(columns, question)
     scored: dict[str, tuple[Candidate, ...]] = {}
     scored["time"] = _rank([_time(c, reading) for c in columns])
     scored["unit"] = _rank([_unit(c, reading) for c in columns])
