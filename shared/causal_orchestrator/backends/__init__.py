@@ -1,1 +1,33 @@
-"""."""
+"""The outside world: what it must offer (ports) and who offers it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+from causal_orchestrator.backends.ports import Backends
+from causal_orchestrator.errors import InputError
+from causal_orchestrator.settings import Settings
+
+
+def connect(settings: Settings) -> Backends:
+    """Return the backends that `settings.backend` names.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, or what it needs is not installed.
+    """
+    if settings.backend == "local":
+        from causal_orchestrator.backends import local
+
+        return local.open_store(settings).backends
+    if settings.backend == "gcp":
+        if importlib.util.find_spec("causal_orchestrator.backends.gcp") is None:
+            raise InputError("the backend gcp is not part of this installation; install the extra gcp", code="BACKEND")
+        backends: Backends = importlib.import_module("causal_orchestrator.backends.gcp").connect(settings)
+        return backends
+    raise InputError(f"there is no backend {settings.backend[:64]!r}; there are local and gcp", code="BACKEND")
+
+
+__all__ = ["Backends", "connect"]

@@ -1,0 +1,109 @@
+"""Documents in SQLite. A written step also leaves a line in the queue, in the same transaction: the change feed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from causal_orchestrator.backends.encoding import decode, encode, split, timestamp
+from causal_orchestrator.backends.local.database import Database, translated
+from causal_orchestrator.backends.ports import Document, Found, Writes
+from causal_orchestrator.errors import NotFound
+
+COLUMNS = ("tenant", "state", "status")
+WRITE = """
+INSERT INTO documents(path, collection, id, tenant, state, status, created_at, body) VALUES(?,?,?,?,?,?,?,?)
+ON CONFLICT(path) DO UPDATE SET tenant=excluded.tenant, state=excluded.state, status=excluded.status,
+    created_at=excluded.created_at, body=excluded.body
+"""
+
+
+class LocalDocuments:
+    """The port `Documents`; `on_step` is told of every written step inside the transaction that writes it."""
+
+    def __init__(self, database: Database, on_step: Callable[[sqlite3.Connection, str], None]) -> None:
+        self._database = database
+        self._on_step = on_step
+
+    def get(self, path: str) -> Document | None:
+        """Return the document, or None."""
+        split(path)
+        with translated():
+            row = self._database.connection().execute("SELECT body FROM documents WHERE path=?", (path,)).fetchone()
+        return None if row is None else decode(row[0])
+
+    def update(self, paths: Sequence[str], change: Callable[[Found], Writes]) -> Found:
+        """Read `paths`, write what `change` makes of them, all or nothing; return what stands then."""
+        for path in paths:
+            split(path)
+        with self._database.transaction() as connection:
+            found = {path: self._read(connection, path) for path in paths}
+            writes = change(found)
+            if not set(writes) <= set(paths):
+                raise ValueError(f"a change may write only what it names, not {sorted(set(writes) - set(paths))}")
+            texts = {path: None if new is None else encode(new) for path, new in writes.items()}
+            for path, text in texts.items():
+                self._write(connection, path, writes[path], text)
+        return {
+            path: decode(text) if (text := texts.get(path)) else found[path] if path not in texts else None
+            for path in paths
+        }
+
+    def list(
+        self, collection: str, *, where: Mapping[str, Any] | None = None, newest_first: bool = False,
+        limit: int | None = None, after: str | None = None,
+    ) -> list[tuple[str, Document]]:  # fmt: skip
+        """Return (path, document) by ID, or by `created_at` and ID descending (those that have it)."""
+        wanted = dict(where or {})
+        clauses, values = ["collection=?"], [collection]
+        for name in COLUMNS:
+            if isinstance(wanted.get(name), str):
+                clauses.append(f"{name}=?")
+                values.append(wanted[name])
+        order = "id"
+        if newest_first:
+            clauses.append("created_at IS NOT NULL")
+            order = "created_at DESC, id DESC"
+        if after is not None:
+            clause, more = self._beyond(after, newest_first=newest_first)
+            clauses.append(clause)
+            values += more
+        if "tenant" not in wanted and "state" in wanted:
+            clauses.append("tenant IS NOT NULL") if collection == "jobs" else None
+        query = f"SELECT path, body FROM documents WHERE {' AND '.join(clauses)} ORDER BY {order}"  # noqa: S608
+        found: list[tuple[str, Document]] = []
+        with translated():
+            for path, body in self._database.connection().execute(query, values):
+                if limit is not None and len(found) >= limit:
+                    break
+                document = decode(body)
+                if all(name in document and document[name] == value for name, value in wanted.items()):
+                    found.append((path, document))
+        return found
+
+    def _beyond(self, after: str, *, newest_first: bool) -> tuple[str, list[str]]:
+        _, key = split(after)
+        if not newest_first:
+            return "id>?", [key]
+        last = self.get(after)
+        if last is None or "created_at" not in last:
+            raise NotFound("the page before ended with a document that is gone")
+        return "(created_at, id)<(?,?)", [timestamp(last["created_at"]), key]
+
+    def _read(self, connection: sqlite3.Connection, path: str) -> Document | None:
+        row = connection.execute("SELECT body FROM documents WHERE path=?", (path,)).fetchone()
+        return None if row is None else decode(row[0])
+
+    def _write(self, connection: sqlite3.Connection, path: str, document: Document | None, text: str | None) -> None:
+        if document is None:
+            connection.execute("DELETE FROM documents WHERE path=?", (path,))
+            return
+        collection, key = split(path)
+        moment = document.get("created_at")
+        created = timestamp(moment) if hasattr(moment, "astimezone") else None
+        indexed = [document.get(name) if isinstance(document.get(name), str) else None for name in COLUMNS]
+        connection.execute(WRITE, (path, collection, key, *indexed, created, text))
+        parts = path.split("/")
+        if parts[0] == "jobs" and parts[2:3] == ["steps"]:
+            self._on_step(connection, parts[1])

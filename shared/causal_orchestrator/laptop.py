@@ -1,0 +1,329 @@
+"""The embedded loop: everything that the cloud's triggers do, in one process and its workers.
+
+The main process reads the change feed (coordinate), looks after the workers and sweeps; each worker borrows messages
+and runs steps. All of them meet only in the store, so any of them may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from causal_orchestrator import runtime
+from causal_orchestrator.agents import Spec
+from causal_orchestrator.backends.local import Store, open_store
+from causal_orchestrator.backends.local.presence import lock
+from causal_orchestrator.backends.local.queue import CHANGES, WORK, Delivery
+from causal_orchestrator.errors import CausalError, StorageError
+from causal_orchestrator.log import event
+from causal_orchestrator.settings import load
+from causal_orchestrator.state import LIVE_JOB, Job, job_path, lease_path
+
+AGENTS = "causal_orchestrator.agents:AGENTS"
+SWEEP_SECONDS = 60.0
+POLL_SECONDS = 0.02
+WATCH_SECONDS = 1.0
+BATCH = 32
+GRACE_SECONDS = 5.0
+MAX_EARLY_DEATHS = 5
+ONE_THREAD = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "ARROW_NUM_THREADS",
+)  # fmt: skip
+
+OnChange = Callable[[Job], None]
+
+
+@dataclass
+class _Worker:
+    """A worker process and the name under which it borrows."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    started: float
+
+
+@dataclass
+class _Loop:
+    """What one run of the loop holds: the store, its workers, the jobs that are waited for and how they were last."""
+
+    store: Store
+    agents: Mapping[str, Spec]
+    agents_path: str
+    workers: list[_Worker] = field(default_factory=list)
+    seen: dict[str, Job] = field(default_factory=dict)
+    early_deaths: int = 0
+
+
+def run(
+    home: Path, *, workers: int = 1, idle: float = 0.0, on_change: OnChange | None = None,
+    job_ids: Collection[str] | None = None, agents: str = AGENTS,
+) -> list[Job]:  # fmt: skip
+    """Deliver until the given jobs have ended (or, with None, until no live job was left for `idle` seconds).
+
+    Parameters
+    ----------
+    home : Path
+        The folder of the embedded store.
+    workers : int
+        Worker processes; 0 runs the agents in the calling process.
+    on_change : callable
+        Called with a job whenever it has changed.
+    agents : str
+        Where the table of agents is, as ``module:name``.
+
+    Returns
+    -------
+    list of Job
+        The jobs that were waited for (with None: those that changed), as they stand.
+
+    Raises
+    ------
+    StorageError
+        If the store is damaged or the workers do not start.
+    """
+    with _opened(home, workers, agents) as loop:
+        quiet_since = time.monotonic()
+        looked = 0.0
+        while True:
+            handled = _turn(loop, in_process=not workers, on_change=on_change)
+            now = time.monotonic()
+            if not handled and now - looked >= WATCH_SECONDS:
+                looked = now
+                _look(loop, job_ids or (), on_change)
+            if job_ids is not None:
+                if all(_ended(loop, job) for job in job_ids):
+                    return [loop.seen[job] for job in job_ids]
+            elif handled or _any_live(loop.store):
+                quiet_since = now
+            elif now - quiet_since >= idle:
+                return list(loop.seen.values())
+            if not handled:
+                _wait(loop)
+
+
+def serve_loop(home: Path, *, stop: threading.Event, workers: int = 1, agents: str = AGENTS) -> None:
+    """Deliver until `stop` is set."""
+    with _opened(home, workers, agents) as loop:
+        while not stop.is_set():
+            if not _turn(loop, in_process=not workers, on_change=None):
+                _wait(loop)
+            loop.seen.clear()
+
+
+def agents_at(path: str) -> Mapping[str, Spec]:
+    """Import the table of agents that ``module:name`` names."""
+    module, _, name = path.partition(":")
+    found: Mapping[str, Spec] = getattr(importlib.import_module(module), name or "AGENTS")
+    return found
+
+
+# --- delivering ---------------------------------------------------------------------------------------------------
+
+
+def deliver(store: Store, delivery: Delivery, agents: Mapping[str, Spec]) -> None:
+    """Do what a message asks for and settle it; what fails is delivered again later."""
+    body = delivery.body
+    try:
+        if delivery.topic == CHANGES:
+            runtime.coordinate(store.backends, body["job_id"], agents=agents)
+        else:
+            with _task(body):
+                runtime.run_step(store.backends, body["job_id"], body["step"], part=body.get("part"), agents=agents)
+    except Exception as exc:
+        code = exc.code if isinstance(exc, CausalError) else type(exc).__name__
+        event("delivery_failed", severity="WARNING", job_id=body.get("job_id"), topic=delivery.topic, error=code)
+        store.queue.refuse(delivery, f"{code}: {exc}")
+    else:
+        store.queue.acknowledge(delivery)
+
+
+@contextmanager
+def _task(body: Mapping[str, object]) -> Iterator[None]:
+    """Say in the environment which share of the step this is, as Cloud Run does for a task."""
+    if "part" not in body:
+        yield
+        return
+    names = {"CLOUD_RUN_TASK_INDEX": str(body["part"]), "CLOUD_RUN_TASK_COUNT": str(body["parts"])}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+
+
+def _turn(loop: _Loop, *, in_process: bool, on_change: OnChange | None) -> bool:
+    """Handle what is due now and look after the workers; say whether there was anything."""
+    store = loop.store
+    handled = False
+    lanes = (CHANGES, WORK) if in_process else (CHANGES,)
+    for lane in lanes:
+        for delivery in store.queue.take(lane, holder=store.presence.name, limit=BATCH if lane == CHANGES else 1):
+            deliver(store, delivery, loop.agents)
+            handled = True
+            if lane == CHANGES:
+                _look(loop, [str(delivery.body["job_id"])], on_change)
+    _tend(loop)
+    if handled:
+        _nudge(loop)
+    return handled
+
+
+def _look(loop: _Loop, jobs: Collection[str], on_change: OnChange | None) -> None:
+    """Read jobs afresh and tell of those that have changed."""
+    for job_id in jobs:
+        document = loop.store.backends.documents.get(job_path(job_id))
+        if document is None:
+            continue
+        before = loop.seen.get(job_id)
+        if before is not None and before.rev == document["rev"]:
+            continue
+        job = loop.seen[job_id] = Job.model_validate(document)
+        if on_change is not None:
+            on_change(job)
+
+
+def _ended(loop: _Loop, job_id: str) -> bool:
+    job = loop.seen.get(job_id)
+    return job is not None and job.state not in LIVE_JOB
+
+
+def _any_live(store: Store) -> bool:
+    return any(store.backends.documents.list("jobs", where={"state": state}, limit=1) for state in sorted(LIVE_JOB))
+
+
+# --- opening and closing ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(home: Path, workers: int, agents: str) -> Iterator[_Loop]:
+    """Open the store, start workers and the sweeper; leave no process and no loan behind."""
+    store = open_store(load(home=home))
+    store.presence.scratch()
+    loop = _Loop(store=store, agents=agents_at(agents), agents_path=agents)
+    over = threading.Event()
+    sweeper = threading.Thread(target=_sweep, args=(loop, over), daemon=True)
+    try:
+        loop.workers = [_start(loop) for _ in range(workers)]
+        sweeper.start()
+        yield loop
+    finally:
+        over.set()
+        _stop(loop)
+        if sweeper.is_alive():
+            sweeper.join(GRACE_SECONDS)
+        release(store, store.presence.name)
+        store.close()
+
+
+def _sweep(loop: _Loop, over: threading.Event) -> None:
+    """Sweep at once and every minute, if no other process does so already."""
+    held: int | None = None
+    while not over.is_set():
+        try:
+            held = held if held is not None else lock(loop.store.home / "lock")
+            if held is not None:
+                for name in loop.store.presence.dead():
+                    release(loop.store, name)
+                    loop.store.presence.bury(name)
+                runtime.sweep(loop.store.backends, agents=loop.agents)
+        except CausalError as exc:
+            event("sweep_failed", severity="WARNING", error=exc.code)
+        over.wait(SWEEP_SECONDS)
+    if held is not None:
+        os.close(held)
+
+
+def release(store: Store, name: str) -> None:
+    """End the loans and the leases of a process that is dead, so that its steps can be taken over at once."""
+    for body in store.queue.release(name):
+        if "step" in body:
+            path = lease_path(body["job_id"], body["step"], body.get("part"))
+            store.backends.documents.update([path], lambda found: {p: None for p, d in found.items() if d})
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+def _start(loop: _Loop) -> _Worker:
+    name = loop.store.backends.new_id()
+    command = [sys.executable, "-P", "-m", "causal_orchestrator.worker", name, loop.agents_path]
+    environ = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONHASHSEED": "0"}
+    environ["CAUSAL_HOME"] = str(loop.store.home)
+    environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in sys.path if path))
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)  # noqa: S603
+    return _Worker(name=name, process=process, started=time.monotonic())
+
+
+def _tend(loop: _Loop) -> None:
+    """Replace workers that have died and free what they held."""
+    for number, worker in enumerate(loop.workers):
+        if worker.process.poll() is None:
+            continue
+        event("worker_died", severity="WARNING", code=worker.process.returncode)
+        _close(worker)
+        release(loop.store, worker.name)
+        loop.store.presence.bury(worker.name)
+        early = time.monotonic() - worker.started < GRACE_SECONDS
+        loop.early_deaths = loop.early_deaths + 1 if early else 0
+        if loop.early_deaths > MAX_EARLY_DEATHS:
+            raise StorageError("the worker processes end as soon as they start", code="WORKERS")
+        loop.workers[number] = _start(loop)
+
+
+def _nudge(loop: _Loop) -> None:
+    for worker in loop.workers:
+        with suppress(BrokenPipeError, ValueError):
+            pipe = _pipe(worker.process.stdin)
+            pipe.write(b"\n")
+            pipe.flush()
+
+
+def _wait(loop: _Loop) -> None:
+    """Sleep until a worker has finished something, or a little while."""
+    pipes = [_pipe(worker.process.stdout) for worker in loop.workers if not _pipe(worker.process.stdout).closed]
+    if not pipes:
+        time.sleep(POLL_SECONDS / 10)
+        return
+    ready, _, _ = select.select(pipes, [], [], POLL_SECONDS)
+    for pipe in ready:
+        os.read(pipe.fileno(), 4096)
+
+
+def _stop(loop: _Loop) -> None:
+    """Ask the workers to end, and end those that do not."""
+    for worker in loop.workers:
+        with suppress(BrokenPipeError):
+            _pipe(worker.process.stdin).close()
+    for worker in loop.workers:
+        try:
+            worker.process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        _close(worker)
+        release(loop.store, worker.name)
+        loop.store.presence.bury(worker.name)
+
+
+def _close(worker: _Worker) -> None:
+    for pipe in (worker.process.stdin, worker.process.stdout):
+        with suppress(BrokenPipeError):
+            _pipe(pipe).close()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise StorageError("a worker was started without pipes", code="WORKERS")
+    return pipe
