@@ -1,0 +1,149 @@
+"""Who may import whom, what starts light, and that the tables and the files agree."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from causal_orchestrator import agents, estimators
+
+PACKAGE = Path(agents.__file__).parent.parent
+NAME = "causal_orchestrator"
+
+# A layer may import itself, the layers named here, and what everybody may use.
+EVERYBODY = {"errors", "question", "results", "log"}
+ALLOWED = {
+    "errors": set(),
+    "question": set(),
+    "results": set(),
+    "log": set(),
+    "numerics": set(),
+    "simulate": {"numerics"},
+    "problem": {"numerics"},
+    "estimators": {"problem", "numerics"},
+    "discovery": {"problem", "numerics"},
+    "sensitivity": {"problem", "numerics"},
+    "figures": {"numerics", "agents"},  # JobView alone
+    "profiling": {"numerics"},
+    "datasets": set(),
+    "identification": {"estimators", "numerics", "discovery"},
+    "selection": {"problem", "numerics", "estimators"},
+    "verdict": set(),
+    "reporting": {"agents", "figures", "estimators"},
+    "agents": {
+        "estimators", "discovery", "sensitivity", "figures", "datasets", "identification", "selection", "verdict",
+        "reporting", "simulate", "problem", "numerics", "profiling",
+    },
+    "state": set(),
+    "coordinator": {"agents", "state"},
+    "models": set(),
+    "backends": {"settings"},
+    "settings": set(),
+    "ledger": {"state", "backends", "agents"},
+    "reader": {"state", "backends", "agents", "datasets"},
+    "runtime": {"coordinator", "agents", "models", "backends", "state", "datasets", "ledger", "reader"},
+    "worker": {"runtime", "backends", "settings", "agents"},
+    "laptop": {"runtime", "backends", "settings", "worker", "state", "agents"},
+    "api": {"runtime", "backends", "settings", "laptop", "state", "estimators", "problem", "datasets"},
+    "examples": set(),
+    "reproduce": {"api", "state"},
+    "cli": {"api", "examples", "reproduce", "runtime", "backends", "settings", "laptop", "state", "estimators", "datasets"},
+}  # fmt: skip
+
+# The only files that may name these libraries.
+ONLY_IN = {"google": "backends/gcp", "causallearn": "discovery/", "matplotlib": "figures/", "nbclient": "reporting/notebook"}
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE)
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Every absolute module name that the file imports when it runs (not for types alone), wherever in the file."""
+    names: set[str] = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in (node for node in ast.walk(tree) if id(node) not in for_types):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    own = layer(path)
+    assert own in ALLOWED, f"{own} has no place in the layers yet"
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith(NAME + ".")}
+    assert ours - ALLOWED[own] - EVERYBODY - {own} == set()
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_library_is_imported_where_it_belongs(path: Path) -> None:
+    relative = str(path.relative_to(PACKAGE))
+    for name in imported(path):
+        home = ONLY_IN.get(name.split(".")[0])
+        assert home is None or relative.startswith(home), f"{relative} imports {name}"
+
+
+def test_methods_never_import_each_other() -> None:
+    for table in ("estimators", "sensitivity", "discovery"):
+        names = {p.stem for p in (PACKAGE / table).glob("*.py")} - {"__init__"}
+        for path in (PACKAGE / table).glob("*.py"):
+            others = {name.split(".")[2] for name in imported(path) if name.startswith(f"{NAME}.{table}.")} & names
+            public = {other for other in others if _has_public_entry(PACKAGE / table / f"{other}.py")}
+            assert path.name == "__init__.py" or public == set(), f"{path.name} imports the method {public}"
+
+
+def _has_public_entry(path: Path) -> bool:
+    """A method has one of these functions; shared pieces of a family have not."""
+    entries = {"estimate", "analyse", "search"}
+    return any(isinstance(n, ast.FunctionDef) and n.name in entries for n in ast.parse(path.read_text()).body)
+
+
+def test_every_agent_has_its_file_and_every_file_its_agent() -> None:
+    files = {p.stem for p in (PACKAGE / "agents").glob("*.py")} - {"__init__"}
+    assert files == set(agents.AGENTS)
+
+
+def test_every_estimator_has_its_file_and_every_file_its_line() -> None:
+    files = {p.stem for p in (PACKAGE / "estimators").glob("*.py")} - {"__init__"}
+    assert files == {spec.module for spec in estimators.ESTIMATORS.values()}
+
+
+def test_every_fact_that_is_required_is_provided() -> None:
+    provided = {fact for spec in agents.AGENTS.values() for fact in spec.provides}
+    wanted = {fact for spec in agents.AGENTS.values() for fact in (*spec.requires, *spec.uses)}
+    assert wanted <= provided
+
+
+def test_the_coordinator_names_no_agent() -> None:
+    text = (PACKAGE / "coordinator.py").read_text(encoding="utf-8")
+    named = {name for name in agents.AGENTS if f'"{name}"' in text} - {agents.FIRST}
+    assert named == set()
+
+
+@pytest.mark.parametrize("module", ["cli", "coordinator", "runtime", "estimators", "agents"])
+def test_what_must_start_fast_starts_without_the_science(module: str) -> None:
+    heavy = "numpy, pandas, scipy, sklearn, statsmodels, matplotlib, pyarrow, networkx, econml, dowhy"
+    program = (
+        f"import sys, {NAME}.{module}\n"
+        f"found = sorted(set('{heavy}'.split(', ')) & set(sys.modules))\n"
+        "sys.exit(repr(found) if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
