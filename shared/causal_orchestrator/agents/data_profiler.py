@@ -97,9 +97,7 @@ def _check_names(question: Question, columns: Mapping[str, ColumnSummary]) -> No
             raise InputError(f"the dataset has no column {shown(name)!r}{hint}", code="COLUMN_UNKNOWN")
 
 
-def _treatment_and_outcome(
-    question: Question, scored: Candidates, columns: Mapping[str, ColumnSummary]
-) -> Question:
+def _treatment_and_outcome(question: Question, scored: Candidates, columns: Mapping[str, ColumnSummary]) -> Question:
     """Fill treatment and outcome together, so that each is the best given the other."""
     taken = set(question.columns())
     pools: list[list[Candidate]] = []
@@ -109,18 +107,26 @@ def _treatment_and_outcome(
         pools.append([Candidate(column=given, score=1.0, reasons=("given",))] if given else free)
     pairs = [(t.score * y.score, t, y) for t in pools[0] for y in pools[1] if t.column != y.column]
     best = max(pairs, key=lambda pair: pair[0], default=None)
-    if best is None or min(best[1].score, best[2].score) < roles.CONFIDENT:
+    if best is None or not all(_sure(c, pool) for c, pool in zip(best[1:], pools, strict=True)):
         raise _unclear(question, scored)
     for role, candidate in zip(("treatment", "outcome"), best[1:], strict=True):
         _check_usable(role, columns[candidate.column])
     return _fill(question, {"treatment": best[1].column, "outcome": best[2].column})
 
 
+def _sure(candidate: Candidate, pool: list[Candidate]) -> bool:
+    """Say whether a candidate is good enough, or good and far ahead of the others."""
+    second = max((c.score for c in pool if c.column != candidate.column), default=0.0)
+    return candidate.score >= roles.CONFIDENT or candidate.score >= max(roles.ALONE, 1.5 * second)
+
+
 def _check_usable(role: str, summary: ColumnSummary) -> None:
     name = shown(summary.name)
     if summary.n_unique <= 1:
         found = "no value" if summary.n_unique == 0 else "a single value"
-        raise InputError(f"the {role} {name!r} has {found}, so nothing can be compared", code=f"{role.upper()}_CONSTANT")
+        raise InputError(
+            f"the {role} {name!r} has {found}, so nothing can be compared", code=f"{role.upper()}_CONSTANT"
+        )
     words_only = summary.kind in ("text", "identifier", "datetime") and "NUMERIC_AS_TEXT" not in summary.flags
     many = summary.kind == "categorical" and summary.n_unique > MAX_LEVELS
     if (words_only and not summary.integer) or (many and "NUMERIC_AS_TEXT" not in summary.flags):

@@ -36,12 +36,12 @@ _CUT = re.compile(
 )
 _PATTERNS = (
     (rf"\b{_NOUNS}\s+(?:that\s+)?of\s+{_PHRASE}\s+(?:up)?on\s+(?P<effect>.+)", 1.0),
-    (rf"\b{_NOUNS}\s+of\s+{_PHRASE}\s+(?:in|for|at|towards?|against)\s+(?P<effect>.+)", 0.7),
+    (rf"\b{_NOUNS}\s+of\s+{_PHRASE}\s+(?:in|for|at|towards?|against)\s+(?P<effect>\w+ing\s.+)", 0.7),
     (rf"\b{_NOUNS}\s+(?:that\s+)?{_PHRASE}\s+(?:has|have|had)\s+on\s+(?P<effect>.+)", 1.0),
     (rf"(?P<cause>[^.;,]+?)'s?\s+(?:\w+\s+)?{_NOUNS}\s+(?:on|against)\s+(?P<effect>.+)", 0.9),
     (r"\b(?:relationship|association|link|connection)\s+between\s+(?P<cause>[^.;?!]+?)\s+and\s+(?P<effect>.+)", 0.6),
     (r"(?P<effect>[^.;?!]+?)\s+(?:is|are|was|were|be)?\s*(?:affected|influenced|impacted|driven|caused|changed)\s+by\s+(?P<cause>.+)", 0.9),
-    (r"\bprogram\w*\s+aim(?:ed|ing)\s+(?:at|to)\s+(?P<effect>[^.;,]+)(?P<cause>)", 0.3),
+    (r"\b(?:aim\w*|intend\w*|designed|meant|seek\w*)\s+(?:at|to)\s+(?P<effect>[^.;,]+)(?P<cause>)", 0.5),
 )  # fmt: skip
 
 _VERBS = (
@@ -68,7 +68,7 @@ def claims(text: str, *, better: Callable[[Claim], float]) -> list[Claim]:
     for sentence in sentences(text):
         for pattern, trust in _PATTERNS:
             hit = re.search(pattern, sentence, re.IGNORECASE)
-            if hit:
+            if hit and not (not hit["cause"] and re.search(rf"\b{_NOUNS}\b", hit["effect"], re.IGNORECASE)):
                 found.append(Claim(_tidy(hit["cause"]), _tidy(hit["effect"]), trust))
         splits = _splits(sentence)
         if splits:
@@ -116,11 +116,13 @@ _NOT_RANDOM = re.compile(
 
 def random_sentences(text: str) -> list[str]:
     """Return the sentences that say that something was assigned at random (not that a sample was drawn at random)."""
-    return [s for s in sentences(text) if _RANDOM.search(_NOT_RANDOM.sub(" ", s))]
+    plain = re.sub(r"\bwhether or not\b", "whether", text, flags=re.IGNORECASE)
+    return [s for s in sentences(plain) if _RANDOM.search(_NOT_RANDOM.sub(" ", s))]
 
 
 def denies_randomness(text: str) -> bool:
     """Say whether the text states that assignment was not random, or that the data are observational."""
+    text = re.sub(r"\bwhether or not\b", "whether", text, flags=re.IGNORECASE)
     return bool(
         re.search(r"\bobservational\b|\bnon-?experimental\b|\bself-selected\b|\bquasi-?experiment", text, re.IGNORECASE)
         or re.search(r"\b(?:not|non|never)\b[\s-]*(?:\w+[\s-]+){0,3}?random(?:i[sz]ed|ly)", text, re.IGNORECASE)

@@ -31,6 +31,7 @@ MIN_GROUPS = 10  # fewer groups say nothing about how the treatment was assigned
 MAX_LEVELS = 50  # words with more levels are no covariate
 MAX_TIMES = 200  # a repeated cross-section has few times with many rows each
 REGULAR = 0.25  # coefficient of variation of the steps up to which times count as regularly spaced
+STRONG = 10.0  # a first-stage F below it is called weak
 FUZZY_JUMP = 0.2  # a smaller jump of the treatment is not worth a discontinuity design
 
 
@@ -72,7 +73,9 @@ def _tried(frame: pd.DataFrame, question: Question, scored: Candidates, role: st
     if given is not None:
         return [given] if given in frame.columns else []
     taken = set(question.columns()) - set(question.covariates or ()) - set(question.effect_modifiers)
-    return [c.column for c in scored[role] if c.score >= PLAUSIBLE and c.column in frame.columns and c.column not in taken]
+    return [
+        c.column for c in scored[role] if c.score >= PLAUSIBLE and c.column in frame.columns and c.column not in taken
+    ]
 
 
 def _repeated(frame: pd.DataFrame, question: Question, times: Sequence[str]) -> list[str]:
@@ -101,7 +104,15 @@ def _panel(question: Question, scored: Candidates, unit: str, time: str, shape: 
     if shape.gaps:
         notes.append(_note("PANEL_GAPS", f"{shape.gaps} rows are missing inside units' own spans", unit, time))
     if not shape.balanced:
-        notes.append(_note("PANEL_UNBALANCED", f"not every one of {shape.n_units} units has all {shape.n_periods} times", unit, time, severity="info"))
+        notes.append(
+            _note(
+                "PANEL_UNBALANCED",
+                f"not every one of {shape.n_units} units has all {shape.n_periods} times",
+                unit,
+                time,
+                severity="info",
+            )
+        )
     reason = f"each of {shape.n_units} units appears at most once in each of {shape.n_periods} times"
     return Proposal(
         roles=_open(question, unit=unit, time=time),
@@ -225,9 +236,7 @@ def _told_cutoff(column: pd.Series, arm: Array | None, cutoff: float | None) -> 
     return structure.jump_at(x, arm, cutoff)
 
 
-def _seen_cutoff(
-    frame: pd.DataFrame, question: Question, scored: Candidates, arm: Array, taken: set[str]
-) -> Proposal:
+def _seen_cutoff(frame: pd.DataFrame, question: Question, scored: Candidates, arm: Array, taken: set[str]) -> Proposal:
     """Look for a number that separates the arms without exception, and for jumps in those that sound like a score."""
     aside = taken | {c.column for role in ("time", "unit") for c in scored[role] if c.score >= roles.ADOPTED}
     treated = arm == 1.0
@@ -238,7 +247,11 @@ def _seen_cutoff(
             return _running(question, scored, str(name), found, "it separates treated and untreated without exception")
     raised = scored["running_variable"]
     for candidate in raised:
-        x = as_number(frame[candidate.column]) if candidate.column in frame.columns and candidate.column not in aside else None
+        x = (
+            as_number(frame[candidate.column])
+            if candidate.column in frame.columns and candidate.column not in aside
+            else None
+        )
         jump = _best_jump(x, arm, []) if x is not None else None
         if jump and jump.t >= structure.MIN_JUMP_T and abs(jump.jump) >= FUZZY_JUMP:
             reason = f"the share of the treated jumps by {jump.jump:+.2f} at {jump.cutoff:g} (t = {jump.t:.1f})"
@@ -290,9 +303,7 @@ def _evidence(found: Cutoff | None) -> dict[str, float]:
 # --- groups, encouragements, randomisation ----------------------------------------------------------------------------
 
 
-def propose_cluster(
-    frame: pd.DataFrame, question: Question, scored: Candidates, reading: roles.Reading
-) -> Proposal:
+def propose_cluster(frame: pd.DataFrame, question: Question, scored: Candidates, reading: roles.Reading) -> Proposal:
     """Find groups that were treated as a whole: by name, by text, and by a treatment that never varies inside them."""
     if question.cluster is not None:
         return Proposal()
@@ -338,14 +349,20 @@ def propose_instruments(
             continue
         z = _as_dose(frame[candidate.column])
         strength = _f_statistic(z, arm) if z is not None and arm is not None else None
-        if strength is not None:
-            told = f"moves the treatment (F = {strength:.0f})" if strength >= 10 else f"against: hardly moves the treatment (F = {strength:.1f})"
-            score = candidate.score if strength >= 10 else 0.5 * candidate.score
-            candidate = Candidate(column=candidate.column, score=round(score, 4), reasons=(*candidate.reasons, told))
-        ranked.append(candidate)
+        ranked.append(candidate if strength is None else _weighed(candidate, strength))
     ordered = tuple(sorted(ranked, key=lambda c: -c.score))
     chosen = [c.column for c in ordered if c.score >= roles.ADOPTED]
     return Proposal(roles={"instruments": chosen} if chosen else {}, candidates={"instruments": ordered})
+
+
+def _weighed(candidate: Candidate, strength: float) -> Candidate:
+    """Add how strongly an instrument moves the treatment; a described one may be weak, a merely named one may not."""
+    if strength >= STRONG:
+        score, told = candidate.score, f"moves the treatment (F = {strength:.0f})"
+    else:
+        described = candidate.score >= roles.ADOPTED
+        score, told = candidate.score * (1.0 if described else 0.5), f"weak: F = {strength:.1f}"
+    return Candidate(column=candidate.column, score=round(score, 4), reasons=(*candidate.reasons, told))
 
 
 def _f_statistic(z: Array, arm: Array) -> float | None:
@@ -371,14 +388,28 @@ def propose_randomized(question: Question, reading: roles.Reading) -> Proposal:
     if claims.denies_randomness(reading.text):
         message = f"the text speaks of randomisation and of its absence; declare `randomized` if it holds: “{quote}”"
         return Proposal(notes=(_note("RANDOMIZED_UNCLEAR", message),))
-    if question.instruments:
-        message = f"the text says that {shown(question.instruments[0])!r} was drawn, not the treatment: “{quote}”"
-        return Proposal(notes=(_note("INSTRUMENT_RANDOMIZED", message, *question.instruments, severity="info"),))
+    drawn = next((c for s in told if (c := _drawn(s, question, reading))), None) or next(
+        iter(question.instruments), None
+    )
+    if drawn:
+        message = f"the text says that {shown(drawn)!r} was drawn, not the treatment: “{quote}”"
+        return Proposal(notes=(_note("INSTRUMENT_RANDOMIZED", message, drawn, severity="info"),))
     message = f"taken as randomised because the text says so: “{quote}”"
     return Proposal(
         roles={"randomized": True},
         notes=(_note("RANDOMIZED_DESCRIBED", message, str(question.treatment), severity="info"),),
     )
+
+
+def _drawn(sentence: str, question: Question, reading: roles.Reading) -> str | None:
+    """Return the column, other than the treatment, that the words after *random* name clearly better than it."""
+    hit = re.search(r"\brandom\w*\b(.{0,120})", sentence, re.IGNORECASE)
+    if hit is None:
+        return None
+    fits = {name: match(hit[1], name, reading.lexicon) for name in reading.lexicon.names if name != question.outcome}
+    best = max(fits, key=lambda name: fits[name])
+    clearly = fits[best] >= max(0.6, fits.get(str(question.treatment), 0.0) + 0.2)
+    return best if clearly and best != question.treatment else None
 
 
 def propose_named(frame: pd.DataFrame, question: Question, scored: Candidates) -> Proposal:
@@ -405,9 +436,7 @@ def _once_per_unit(frame: pd.DataFrame, question: Question, column: str) -> bool
 # --- covariates -------------------------------------------------------------------------------------------------------
 
 
-def propose_covariates(
-    frame: pd.DataFrame, question: Question, columns: Mapping[str, ColumnSummary]
-) -> Proposal:
+def propose_covariates(frame: pd.DataFrame, question: Question, columns: Mapping[str, ColumnSummary]) -> Proposal:
     """Take every column that looks measured before the treatment and plays no other role.
 
     What is left out is named with its reason; given covariates stay as they are, doubts about them become notes.
@@ -483,7 +512,9 @@ def _as_dose(column: pd.Series) -> Array | None:
     number = as_number(column)
     if number is not None:
         levels = np.unique(number[np.isfinite(number)])
-        return np.where(np.isfinite(number), (number == levels[1]).astype(float), np.nan) if len(levels) == 2 else number
+        return (
+            np.where(np.isfinite(number), (number == levels[1]).astype(float), np.nan) if len(levels) == 2 else number
+        )
     codes, words_found = pd.factorize(column, sort=True)
     return np.where(codes < 0, np.nan, codes.astype(np.float64)) if len(words_found) == 2 else None
 

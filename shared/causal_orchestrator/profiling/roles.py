@@ -16,6 +16,7 @@ from causal_orchestrator.question import Question
 from causal_orchestrator.results import Candidate, ColumnSummary
 
 CONFIDENT = 0.5  # a treatment or an outcome below it is not proposed
+ALONE = 0.35  # unless it reaches this and is far ahead of all others
 ADOPTED = 0.6  # any other role below it stays a candidate
 
 
@@ -52,6 +53,14 @@ _TIME = _stems("year month quarter week day date time period wave round semester
 _RUNNING = _stems("score margin running forcing index percentile rank points assignment vote share threshold gpa")
 _MEDIATOR = _stems("mediator mediating mechanism intermediate")
 _COST = _stems("cost price fee expense")
+_CLOCK = frozenset(
+    "time date period wave t id index point calendar observation year month day week number num code".split()
+)
+_LATER_WORDS = frozenset("post after followup follow up final endline end later".split())
+_EARLIER_WORDS = frozenset("pre before prior previous initial baseline earlier".split())
+_BARE_TREATMENT = frozenset(
+    "treatment treated received status group arm assigned assignment indicator is was dummy unit".split()
+)
 _NEVER = ("identifier", "constant", "empty", "text")
 
 
@@ -99,7 +108,7 @@ def read_text(columns: Sequence[ColumnSummary], question: Question) -> Reading:
     """Read the query, the description and the dictionary against the columns' names."""
     names = [c.name for c in columns]
     words_of = lexicon(names, question.description, question.dictionary)
-    usable = [c.name for c in columns if c.kind not in _NEVER]
+    usable = [c.name for c in columns if c.kind not in ("identifier", "empty", "text")]
 
     def fit(claim: Claim) -> float:
         cause = max((match(claim.cause, c, words_of) for c in usable), default=0.0)
@@ -130,12 +139,13 @@ def candidates(columns: Sequence[ColumnSummary], reading: Reading) -> Mapping[st
     scored: dict[str, tuple[Candidate, ...]] = {}
     scored["time"] = _rank([_time(c, reading) for c in columns])
     scored["unit"] = _rank([_unit(c, reading) for c in columns])
-    scored["instruments"] = _rank([_instrument(c, reading) for c in columns])
+    scored["instruments"] = _rank([_instrument(c, columns, reading) for c in columns])
     aside = {role: {c.column: c.score for c in scored[role]} for role in ("time", "unit", "instruments")}
+    scored["running_variable"] = _rank([_running(c, reading) for c in columns])
+    aside["running_variable"] = {c.column: c.score for c in scored["running_variable"]}
     scored["treatment"] = _rank([_treatment(c, reading, aside) for c in columns])
     scored["outcome"] = _rank([_outcome(c, columns, reading, aside) for c in columns])
     scored["first_treated"] = _rank([_first_treated(c, reading) for c in columns])
-    scored["running_variable"] = _rank([_running(c, reading) for c in columns])
     scored["cluster"] = _rank([_cluster(c, reading) for c in columns])
     scored["weights"] = _rank([_weights(c, reading) for c in columns])
     scored["mediators"] = _rank([_mediator(c, reading) for c in columns])
@@ -181,11 +191,12 @@ def _is_period(summary: ColumnSummary, reading: Reading) -> bool:
 
 def _treatment(summary: ColumnSummary, reading: Reading, aside: Mapping[str, Mapping[str, float]]) -> Tally:
     tally = Tally(summary.name)
-    if summary.kind in _NEVER or summary.personal_data:
+    # A constant can be meant (the agent then says that nothing can be compared).
+    if summary.kind in ("identifier", "empty", "text") or summary.personal_data:
         return tally
     _claimed(tally, "cause", reading)
-    parts = words(summary.name)
-    if set(parts) & {"treatment", "treated"} and len(parts) <= 2:
+    parts = set(words(summary.name))
+    if parts & {"treatment", "treated"} and parts <= _BARE_TREATMENT:
         tally.add(0.85, "its name says treatment")
     elif found := _has(summary.name, _TREATMENT, reading):
         tally.add(0.45, f"its name speaks of an intervention ({found}…)")
@@ -206,6 +217,8 @@ def _treatment(summary: ColumnSummary, reading: Reading, aside: Mapping[str, Map
         tally.doubt(0.1, "it tells the time")
     if _has(summary.name, _DEMOGRAPHIC, reading):
         tally.doubt(0.5, "a trait that nobody assigns")
+    if _has(summary.name, _LATER, reading):
+        tally.doubt(0.3, "its name says that it is measured afterwards")
     return tally
 
 
@@ -234,11 +247,17 @@ def _outcome(
         tally.add(0.25, "its name says that it is measured afterwards")
     if columns and summary.name == columns[-1].name:
         tally.add(0.15, "the last column")
+    if before := _twin(summary.name, [c.name for c in columns]):
+        tally.add(0.45, f"the later one of a pair with {before}")
     if summary.kind == "numeric":
         tally.add(0.1, "a number")
     _common_doubts(tally, summary, reading)
-    if aside["time"].get(summary.name, 0.0) >= ADOPTED:
-        tally.doubt(0.1, "it tells the time")
+    for role, reason in (
+        ("time", "it tells the time"),
+        ("running_variable", "a threshold on it decides the treatment"),
+    ):
+        if aside[role].get(summary.name, 0.0) >= ADOPTED:
+            tally.doubt(0.1 if role == "time" else 0.5, reason)
     if _has(summary.name, _DEMOGRAPHIC, reading):
         tally.doubt(0.5, "a trait that was there before")
     if earlier_of_family(summary.name, [c.name for c in columns]):
@@ -246,11 +265,35 @@ def _outcome(
     return tally
 
 
+def _twin(name: str, names: Sequence[str]) -> str | None:
+    """Return the column of the same name but for words such as *post* and *pre*, if `name` is the later one."""
+    parts = words(name)
+    if not set(parts) & _LATER_WORDS:
+        return None
+    core = [w for w in parts if w not in _LATER_WORDS]
+    pairs = ((other, words(other)) for other in names if other != name)
+    return next(
+        (o for o, w in pairs if [x for x in w if x not in _EARLIER_WORDS] in (core, _without_event(core))), None
+    )
+
+
+def _without_event(core: Sequence[str]) -> list[str]:
+    return [w for w in core if w not in ("treatment", "intervention", "program", "policy", "test", "period")]
+
+
+_BASELINE = (
+    r"\b(?:before|prior to) (?:the|participating|receiving|treatment|intervention|enrol)|\bpreviously\b|\binitial\b|"
+    r"\bin the past\b|\bbaseline\b|\bhistory of\b"
+)
+
+
 def _common_doubts(tally: Tally, summary: ColumnSummary, reading: Reading) -> None:
     if _is_period(summary, reading):
         tally.doubt(0.2, "it only marks before and after")
     if _has(summary.name, _PRIOR, reading) and not _has(summary.name, _LATER, reading):
         tally.doubt(0.3, "its name says that it is measured before")
+    if not _is_period(summary, reading) and _says(_BASELINE, summary.name, reading):
+        tally.doubt(0.5, "the description says that it is measured before")
     if set(words(summary.name)) & {"id", "index", "uuid"} and summary.kind != "binary":
         tally.doubt(0.1, "an identifier")
 
@@ -287,28 +330,32 @@ def earlier_of_family(name: str, names: Sequence[str]) -> bool:
 
 def _time(summary: ColumnSummary, reading: Reading) -> Tally:
     tally = Tally(summary.name)
-    if summary.kind in ("identifier", "constant", "empty", "text") and summary.dtype != "datetime":
-        if summary.kind != "identifier":
-            return tally
+    if summary.kind in ("constant", "empty", "text"):
+        return tally
+    if summary.n_unique <= 2:
+        if _is_period(summary, reading):
+            told = _says(r"\bbefore\b|\bpre\b", summary.name, reading)
+            tally.add(0.85 if told else 0.65, "it marks before and after")
+        return tally
     parts = words(summary.name)
     if summary.kind == "datetime":
         tally.add(0.7, "dates")
-    if set(parts) & {"time", "date", "t", "period", "wave"}:
-        tally.add(0.6, "its name says time")
-    if _looks_like_years(summary) and set(parts) & {"year"}:
+    if _looks_like_years(summary) and "year" in parts:
         tally.add(0.85, "its name says year and its values are years")
+    elif set(parts) & {"time", "date", "t", "period", "wave"} and set(parts) <= _CLOCK:
+        tally.add(0.6, "its name says time")
     elif found := _has(summary.name, _TIME, reading):
         tally.add(0.35, f"its name speaks of time ({found})")
-    if _is_period(summary, reading):
-        tally.add(0.85 if _says(r"\bbefore\b|\bpre\b", summary.name, reading) else 0.65, "it marks before and after")
     if _says(
-        r"\b(?:year|month|date|time|period) (?:in|at|of|when|during) which\b|\bdenotes the year\b",
+        r"\b(?:year|month|date|time|period) (?:in|at|of|when|during) which\b|\b(?:denotes|indicates) the (?:\w+ )?year\b|\byear of (?:data|the) ",
         summary.name,
         reading,
     ):
         tally.add(0.5, "the description says when a row was recorded")
-    if set(parts) & {"years", "months", "days", "hours", "weeks", "age", "birth", "experience"}:
+    if set(parts) & {"years", "months", "days", "hours", "weeks", "age", "birth", "experience", "recovery", "waiting"}:
         tally.doubt(0.2, "a length of time, not a point in time")
+    if summary.kind == "numeric" and not summary.integer:
+        tally.doubt(0.5, "not whole numbers")
     return tally
 
 
@@ -351,12 +398,14 @@ def _first_treated(summary: ColumnSummary, reading: Reading) -> Tally:
     return tally
 
 
-def _instrument(summary: ColumnSummary, reading: Reading) -> Tally:
+def _instrument(summary: ColumnSummary, columns: Sequence[ColumnSummary], reading: Reading) -> Tally:
     tally = Tally(summary.name)
     if summary.kind in _NEVER or summary.n_unique < 2:
         return tally
     if found := _has(summary.name, _INSTRUMENT, reading):
         tally.add(0.5, f"its name speaks of an encouragement or an assignment ({found}…)")
+        if taken := _taken_up(summary.name, columns, reading):
+            tally.add(0.4, f"{taken} says who followed it")
     if _says(
         r"\bencourag|\binvit|\blotter|\binstrument|\boffered\b|\brandomly\b|\bquarter of birth", summary.name, reading
     ):
@@ -372,6 +421,22 @@ def _instrument(summary: ColumnSummary, reading: Reading) -> Tally:
     return tally
 
 
+_ASSIGNED_BY = (
+    r"\b(?:eligib|assign|enrol|admission|admitted|treatment|selection|qualif)\w*\b[^.;]{0,60}?"
+    r"\b(?:determined|decided|based|depend\w*)\b([^.;]*)"
+)
+
+
+def _taken_up(name: str, columns: Sequence[ColumnSummary], reading: Reading) -> str | None:
+    """Return the column that shares a telling word with an encouragement and says who took part."""
+    own = set(reading.lexicon.names[name]) - _INSTRUMENT - _TAKEUP
+    for other in columns:
+        others = set(reading.lexicon.names[other.name])
+        if other.name != name and others & _TAKEUP and not others & _INSTRUMENT and others & own:
+            return other.name
+    return None
+
+
 def _running(summary: ColumnSummary, reading: Reading) -> Tally:
     tally = Tally(summary.name)
     if summary.kind != "numeric" or summary.n_unique < 10:
@@ -385,6 +450,10 @@ def _running(summary: ColumnSummary, reading: Reading) -> Tally:
         )
         if strength >= 0.4 and inside:
             tally.add(0.9 * strength, f"a rule with the threshold {rule.cutoff:g} speaks of it")
+            break
+    for hit in re.finditer(_ASSIGNED_BY, reading.text, re.IGNORECASE):
+        if (strength := match(hit[1], summary.name, reading.lexicon)) >= 0.4:
+            tally.add(0.7 * strength, "the text says that it decides who is treated")
             break
     if found := _has(summary.name, _RUNNING, reading):
         tally.add(0.2, f"its name is usual for a running variable ({found}…)")

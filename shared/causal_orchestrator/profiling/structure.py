@@ -105,9 +105,12 @@ def jump_at(x: Array, treated: Array, cutoff: float, *, share: float = 0.5) -> C
         return None
     jump = above[0] - below[0]
     error = float(np.hypot(above[1], below[1]))
-    sharp = bool(np.ptp(treated[x < 0]) == 0 and np.ptp(treated[x >= 0]) == 0 and jump != 0)
-    t = abs(jump) / error if error > 0 else (float("inf") if jump else 0.0)
-    return Cutoff(cutoff, float(jump), float(t), sharp, float(below[0]), float(above[0]))
+    low, high = treated[x < 0], treated[x >= 0]
+    if np.ptp(low) == 0 and np.ptp(high) == 0:
+        step = float(high[0] - low[0])
+        return Cutoff(cutoff, step, float("inf") if step else 0.0, bool(step), float(low[0]), float(high[0]))
+    t = abs(jump) / error if error > 0 else 0.0
+    return Cutoff(cutoff, float(jump), float(t), False, float(below[0]), float(above[0]))
 
 
 def _edge(distance: Array, y: Array, share: float) -> tuple[float, float] | None:

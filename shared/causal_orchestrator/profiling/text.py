@@ -40,8 +40,7 @@ SYNONYMS = (
     "program intervention initiative scheme policy treatment campaign",
     "death mortality die survival fatality",
     "vote voter voting turnout ballot",
-    "score grade gpa test exam",
-    "performance achievement",
+    "score grade gpa test exam performance achievement",
     "participate attend enroll join complete take uptake undergo",
     "receive get given obtain",
     "medication drug medicine pill",
@@ -176,7 +175,7 @@ def _mentions(columns: Iterable[str], sentence: str) -> list[tuple[int, int, str
     hits: list[tuple[int, int, str]] = []
     for name in sorted(columns, key=len, reverse=True):
         plain = name.isalpha() and name.islower()
-        pattern = rf"(?<![\w.-]){re.escape(name)}(?![\w-])"
+        pattern = rf"(?<![\w.-]){re.escape(name)}s?(?![\w-])"
         for match in re.finditer(pattern, sentence, re.IGNORECASE):
             start, end = match.span()
             quoted = sentence[max(0, start - 1) : start] in ("'", '"', "`", "‘", "“")
