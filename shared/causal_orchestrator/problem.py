@@ -8,9 +8,10 @@ alphabetical order, so that no result depends on the order of rows or columns, n
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,8 +20,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import DesignError, InputError
+from causal_orchestrator.numerics import nuisance
 from causal_orchestrator.numerics.encoding import as_numbers, encode
-from causal_orchestrator.numerics.inference import critical_value, p_value, simultaneous_critical_value
+from causal_orchestrator.numerics.inference import (
+    critical_value,
+    influence_covariance,
+    p_value,
+    simultaneous_critical_value,
+)
+from causal_orchestrator.numerics.nuisance import Nuisances
 from causal_orchestrator.question import Filter, Question, shown
 from causal_orchestrator.results import Diagnostic, Effect, EffectRow, Note, finite
 
@@ -39,54 +47,6 @@ ARRAY_ROLES = (
     "instruments", "running_variable", "unit", "time", "first_treated", "mediators", "effect_modifiers", "cost",
     "population", "negative_controls", "treatment_proxies", "outcome_proxies", "policy", "offset", "strata",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Nuisances:
-    """The functions of the covariates that methods share, at the rows of the problem.
-
-    Arrays have a leading axis of R repetitions of the cross-fitting (1 for parametric fits, whose `fold` is all 0).
-
-    propensity : shape (R, n, K)
-        P(treatment = level k | covariates); K = 0 for a continuous treatment.
-    outcome_by_level : shape (R, n, K)
-        E[outcome | treatment = level k, covariates].
-    outcome : shape (R, n)
-        E[outcome | covariates].
-    treatment : shape (R, n)
-        E[treatment | covariates].
-    fold : shape (R, n)
-        The fold whose complement the row's prediction was learned on.
-    learners : which learner (or mixture) serves each function, with its share.
-    """
-
-    kind: Literal["parametric", "learned"]
-    propensity: Floats
-    outcome_by_level: Floats
-    outcome: Floats
-    treatment: Floats
-    fold: Codes
-    learners: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    @property
-    def e(self) -> Floats:
-        """P(treated | covariates) (n,), binary treatment, mean over repetitions."""
-        return np.asarray(self.propensity[:, :, 1].mean(axis=0))
-
-    @property
-    def mu0(self) -> Floats:
-        """E[outcome | control, covariates] (n,), mean over repetitions."""
-        return np.asarray(self.outcome_by_level[:, :, 0].mean(axis=0))
-
-    @property
-    def mu1(self) -> Floats:
-        """E[outcome | treated, covariates] (n,), binary treatment, mean over repetitions."""
-        return np.asarray(self.outcome_by_level[:, :, 1].mean(axis=0))
-
-    @property
-    def m(self) -> Floats:
-        """E[outcome | covariates] (n,), mean over repetitions."""
-        return np.asarray(self.outcome.mean(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +85,7 @@ class Problem:
     seed: int = 0
     confidence_level: float = 0.95
     notes: tuple[Note, ...] = ()
-    _kept: dict[str, Nuisances] = field(default_factory=dict, repr=False)
+    _kept: dict[Hashable, Nuisances] = field(default_factory=dict, repr=False)
 
     @property
     def n(self) -> int:
@@ -157,22 +117,25 @@ class Problem:
     def parametric(self) -> Nuisances:
         """Return logit and least-squares fits on the encoded covariates, fitted once."""
         if "parametric" not in self._kept:
-            from causal_orchestrator.numerics.nuisance import parametric
-
-            self._kept["parametric"] = parametric(self)
+            self._kept["parametric"] = nuisance.parametric(self)
         return self._kept["parametric"]
 
-    def learned(self) -> Nuisances:
-        """Return cross-fitted fits chosen by cross-validated loss, fitted once."""
-        if "learned" not in self._kept:
-            from causal_orchestrator.numerics.nuisance import learned
-
-            self._kept["learned"] = learned(self)
-        return self._kept["learned"]
+    def learned(
+        self,
+        *,
+        learners: Sequence[str] | None = None,
+        folds: int | None = None,
+        repeats: int | None = None,
+    ) -> Nuisances:
+        """Return cross-fitted, stacked fits, fitted once per recipe; without options the default recipe for n."""
+        how = nuisance.recipe(self.n, learners=learners, folds=folds, repeats=repeats)
+        if how not in self._kept:
+            self._kept[how] = nuisance.learned(self, how)
+        return self._kept[how]
 
     def with_learned(self, nuisances: Nuisances) -> Problem:
         """Return the same problem with learned nuisances fitted elsewhere."""
-        return dataclasses.replace(self, _kept={**self._kept, "learned": nuisances})
+        return dataclasses.replace(self, _kept={**self._kept, nuisance.recipe(self.n): nuisances})
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,6 +229,8 @@ def conclude(
     inference: str,
     df: float | Sequence[float] | None = None,
     counts: Sequence[int] | None = None,
+    means: Floats | None = None,
+    means_influence: Floats | None = None,
     **fields: Any,
 ) -> Estimate:
     """Turn point estimates and their covariance into an `Estimate`: one row per contrast, the first is the scalar.
@@ -277,6 +242,9 @@ def conclude(
     covariance : shape (k, k), or None where the method has no standard error.
     df : degrees of freedom of the t distribution, one or one per contrast; None for the normal.
     counts : number of rows behind each contrast, n where not given.
+    means, means_influence : shape (K,) and (n, K)
+        Mean outcome under each level; where the outcome is binary, risk and odds ratios go to ``details["ratios"]``.
+    fields : the rest of `Estimate`; `covariates` are those of the question where not given.
 
     Notes
     -----
@@ -304,6 +272,11 @@ def conclude(
                 n=problem.n if counts is None else int(counts[i]),
             )
         )
+    if means is not None and means_influence is not None:
+        told = {"means": dict(zip(problem.treatment_levels, means.tolist(), strict=True))}
+        if problem.outcome_kind == "binary":
+            told["ratios"] = _ratios(problem, means, influence_covariance(means_influence, problem.cluster))
+        fields["details"] = {**told, **fields.get("details", {})}
     margin = errors[0] * critical_value(level, freedoms[0])
     has_error = bool(np.isfinite(errors[0]))
     return Estimate(
@@ -319,14 +292,66 @@ def conclude(
         n_treated=problem.n_treated,
         inference=inference,
         rows=tuple(rows),
-        **fields,
+        **{"covariates": problem.question.covariates or (), **fields},
     )
+
+
+def _ratios(problem: Problem, means: Floats, covariance: Floats) -> list[dict[str, Any]]:
+    """Risk and odds ratios of each level against the reference, intervals on the log scale (delta method)."""
+    found = []
+    z = critical_value(problem.confidence_level)
+    if not np.all((means > 0) & (means < 1)):
+        return found
+    for k in range(1, len(means)):
+        for name, logs, slopes in (
+            ("risk ratio", np.log(means), 1 / means),
+            ("odds ratio", np.log(means / (1 - means)), 1 / (means * (1 - means))),
+        ):
+            gradient = np.array([-slopes[0], slopes[k]])
+            error = math.sqrt(gradient @ covariance[np.ix_([0, k], [0, k])] @ gradient)
+            value = float(logs[k] - logs[0])
+            found.append({"measure": name, "level": problem.treatment_levels[k], "reference": problem.treatment_levels[0], "estimate": math.exp(value), "ci_lower": math.exp(value - z * error), "ci_upper": math.exp(value + z * error)})  # fmt: skip
+    return found
 
 
 def _term(problem: Problem, i: int, k: int) -> str:
     if not problem.treatment_levels:
         return "per unit of treatment"
     return f"{problem.treatment_levels[i + 1]} vs {problem.treatment_levels[0]}"
+
+
+# --- storing nuisances ----------------------------------------------------------------------------------------------
+
+
+def nuisances_key(problem: Problem, snapshot_sha256: str) -> str:
+    """Return the name under which the default learned nuisances of this problem are kept."""
+    facts = {
+        "snapshot": snapshot_sha256,
+        "roles": [problem.question.treatment, problem.question.outcome, sorted(problem.question.covariates or ())],
+        "encoding": problem.covariate_names,
+        "rows": hashlib.sha256(np.ascontiguousarray(problem.rows).tobytes()).hexdigest(),
+        "seed": problem.seed,
+    }
+    return nuisance.key(facts, nuisance.recipe(problem.n))
+
+
+def nuisances_to_parquet(problem: Problem, *, snapshot_sha256: str) -> bytes:
+    """Return the problem's learned nuisances (default recipe) as a Parquet file."""
+    return nuisance.to_parquet(problem.learned(), problem.rows, name=nuisances_key(problem, snapshot_sha256))
+
+
+def nuisances_from_parquet(problem: Problem, data: bytes, *, snapshot_sha256: str) -> Problem:
+    """Return the problem with learned nuisances from a file of `nuisances_to_parquet`.
+
+    Raises
+    ------
+    InputError
+        If the file was made from other data, roles, rows, learners or code (``NUISANCES_STALE``).
+    """
+    found, rows, key = nuisance.from_parquet(data)
+    if key != nuisances_key(problem, snapshot_sha256) or not np.array_equal(rows, problem.rows):
+        raise InputError("the stored nuisances belong to another problem; fit them again", code="NUISANCES_STALE")
+    return problem.with_learned(found)
 
 
 # --- building -----------------------------------------------------------------------------------------------------

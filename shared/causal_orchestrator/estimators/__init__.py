@@ -77,20 +77,62 @@ def _experiment(situation: Situation) -> Reasons:
     return ((-0.4, "without randomisation nothing is adjusted for"),)
 
 
+def _regression(situation: Situation) -> Reasons:
+    if situation.design == "randomized":
+        return ((0.25, "in an experiment covariates only sharpen the estimate"),)
+    return ((-0.1, "one coefficient for everyone: a variance-weighted effect"),)
+
+
+def _outcome_model(situation: Situation) -> Reasons:
+    rich = situation.n >= 20 * max(situation.n_covariates, 1)
+    return (
+        ((0.05, "rows enough for a regression in each arm"),) if rich else ((-0.2, "few rows per covariate in an arm"),)
+    )
+
+
+def _needs_overlap(situation: Situation) -> Reasons:
+    if situation.separated:
+        return ((-0.6, "covariates predict the treatment perfectly somewhere"),)
+    if situation.overlap is None:
+        return ()
+    if situation.overlap < 0.8:
+        return ((-0.3, f"only {situation.overlap:.0%} of propensities lie in [0.05, 0.95]"),)
+    return ((0.1, f"{situation.overlap:.0%} of propensities lie in [0.05, 0.95]"),)
+
+
+def _survives_poor_overlap(situation: Situation) -> Reasons:
+    if situation.overlap is not None and situation.overlap < 0.8:
+        return ((0.15, "asks only about those whom both arms could have had"),)
+    return ()
+
+
+def _matching(situation: Situation) -> Reasons:
+    crowded = ((-0.1, "matching is slow and noisy among so many rows"),) if situation.n > 200_000 else ()
+    return (*_needs_overlap(situation), *crowded)
+
+
+def _learns(situation: Situation) -> Reasons:
+    few = ((-0.1, f"{situation.n} rows are few to learn nuisances from"),) if situation.n < 200 else ()
+    return (*_needs_overlap(situation), (0.1, "right if either the outcome or the treatment is learned well"), *few)
+
+
+_UNCONFOUNDED = "no unmeasured confounding given the covariates"
+_OVERLAP = "every unit could have had either treatment"
+_INTERFERENCE = "no interference between units"
+_BOTH = ("randomized", "unconfoundedness")
+_LEVELS = ("binary", "multivalued")
+
 ESTIMATORS: dict[str, Spec] = {
-    "difference_in_means": Spec(
-        module="difference_in_means",
-        estimands=("ATE",),
-        designs=("randomized",),
-        treatments=("binary", "multivalued"),
-        cost=lambda n, p: 0.1,
-        assumes=("assignment is random", "no interference between units"),
-        evidence=_experiment,
-        credibility=0.9,
-        title="Difference in means",
-        options=("se",),
-    ),
-}
+    "difference_in_means": Spec("difference_in_means", ("ATE",), ("randomized",), treatments=_LEVELS, cost=lambda n, p: 0.1, assumes=("assignment is random", _INTERFERENCE), evidence=_experiment, credibility=0.9, title="Difference in means", options=("se",)),
+    "ols": Spec("ols", ("ATE", "SATE", "PLR"), _BOTH, treatments=(*_LEVELS, "continuous"), assumes=(_UNCONFOUNDED, "a linear model with one coefficient for everyone", _INTERFERENCE), evidence=_regression, credibility=0.6, title="Linear regression", options=("adjustment", "family", "se", "estimand")),
+    "regression_adjustment": Spec("regression_adjustment", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 2.0, assumes=(_UNCONFOUNDED, "a right outcome model in each arm", _INTERFERENCE), evidence=_outcome_model, credibility=0.65, title="Regression adjustment (g-computation)", options=("estimand", "family")),
+    "stratification": Spec("stratification", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, _OVERLAP, "little confounding is left within strata", _INTERFERENCE), evidence=_needs_overlap, credibility=0.45, title="Propensity stratification", options=("estimand", "strata")),
+    "psm": Spec("psm", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 10.0 + n / 1e4, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_matching, credibility=0.5, title="Propensity-score matching", options=("estimand", "distance", "caliper", "replace", "ties", "ratio", "bias_adjustment", "se"), clusters=False, weights=False),
+    "ipw": Spec("ipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_needs_overlap, credibility=0.55, title="Inverse-probability weighting", options=("estimand", "trim", "stabilized", "normalized")),
+    "overlap_weighting": Spec("overlap_weighting", ("ATO",), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "a right propensity model", _INTERFERENCE), evidence=_survives_poor_overlap, credibility=0.6, title="Overlap weighting"),
+    "aipw": Spec("aipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.85, title="Augmented inverse-probability weighting (doubly robust)", options=("estimand", "learners", "folds", "repeats", "trim")),
+    "double_ml": Spec("double_ml", ("PLR",), _BOTH, needs=("covariates",), treatments=(*_LEVELS, "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, "the effect is added to what covariates explain", _INTERFERENCE), evidence=_learns, credibility=0.75, title="Double machine learning (partially linear)", options=("learners", "folds", "repeats")),
+}  # fmt: skip
 
 ALIASES = {
     "tvce": "double_ml", "ope": "double_ml_irm", "regression": "ols", "2sls": "iv_2sls", "iv": "iv_2sls", "rd": "rdd",

@@ -48,8 +48,8 @@ def estimate(problem: Problem, *, se: Literal["welch", "classical", "cluster"] |
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
     shares = arms * weights[:, None] / (arms.T @ weights)
     means = shares.T @ problem.outcome
-    influence = problem.n * shares * (problem.outcome[:, None] - means)
-    influence = influence[:, 1:] - influence[:, [0]]
+    by_arm = problem.n * shares * (problem.outcome[:, None] - means)
+    influence = by_arm[:, 1:] - by_arm[:, [0]]
     if kind == "welch" and problem.weights is None:
         variances = np.array([problem.outcome[arms[:, k] == 1].var(ddof=1) for k in levels]) / counts
         joint = np.diag(variances[1:]) + variances[0]
@@ -76,8 +76,10 @@ def estimate(problem: Problem, *, se: Literal["welch", "classical", "cluster"] |
             "classical": "classical, t",
             "cluster": "CR1 clustered, t",
         }[kind],
-        details={"means": {level: float(mean) for level, mean in zip(problem.treatment_levels, means, strict=True)}},
+        covariates=(),
         influence=influence,
+        means=means,
+        means_influence=by_arm,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
@@ -74,3 +76,34 @@ def influence_covariance(influence: Floats, cluster: NDArray[np.int64] | None = 
     groups = psi.shape[0]
     covariance: Floats = psi.T @ psi / n**2 * groups / (groups - 1)
     return covariance
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Repeated estimates joined: `estimates` (k,), their `covariance` (k, k) and mean `influence` (n, k)."""
+
+    estimates: Floats
+    covariance: Floats
+    influence: Floats
+
+
+def median_over_repeats(estimates: Floats, influence: Floats, cluster: NDArray[np.int64] | None = None) -> Joined:
+    """Join R repetitions by their median, adding their spread to the variance.
+
+    Parameters
+    ----------
+    estimates : shape (R, k)
+    influence : shape (R, n, k)
+
+    References
+    ----------
+    Chernozhukov et al. (2018), https://doi.org/10.1111/ectj.12097, definition 3.3; off-diagonal entries keep the
+    correlation of the mean influence.
+    """
+    middle = np.median(estimates, axis=0)
+    variances = np.array([np.diag(influence_covariance(psi, cluster)) for psi in influence])
+    variance = np.median(variances + (estimates - middle) ** 2, axis=0)
+    mean = influence.mean(axis=0)
+    covariance = influence_covariance(mean, cluster)
+    scale = np.sqrt(variance / np.diag(covariance))
+    return Joined(middle, covariance * np.outer(scale, scale), mean)

@@ -1,20 +1,118 @@
-"""Nuisance functions of a problem: parametric ones, and learned ones by cross-fitting."""
+"""Nuisance functions of a problem: parametric ones, and learned ones by cross-fitting with short-stacking.
+
+Learners are mixed with non-negative weights that minimise the cross-fitted squared error over all folds at once
+("short-stacking", Ahrens, Hansen, Schaffer & Wiemann 2025, https://doi.org/10.1002/jae.3103).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
+from threadpoolctl import threadpool_limits
 
+from causal_orchestrator.numerics import learners as library
 from causal_orchestrator.numerics.folds import folds
 from causal_orchestrator.numerics.linear import least_squares
 from causal_orchestrator.numerics.logit import fit_multinomial
 
-if TYPE_CHECKING:
-    from causal_orchestrator.problem import Nuisances, Problem
-
 Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+SMALL, LARGE = 2_000, 1_000_000  # rows below and from which other folds, repetitions and learners serve
+WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
+CODE_VERSION = 1  # part of the key of stored nuisances; grows when the numbers change
+
+
+class Sample(Protocol):
+    """What nuisances need to know of a problem."""
+
+    outcome: Floats
+    treatment: Floats
+    covariates: Floats
+    treatment_levels: tuple[str, ...]
+    outcome_kind: str
+    weights: Floats | None
+    cluster: Codes | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to learn: names of learners, number of folds and of repetitions."""
+
+    learners: tuple[str, ...]
+    folds: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Nuisances:
+    """The functions of the covariates that methods share, at the rows of the problem.
+
+    Arrays have a leading axis of R repetitions of the cross-fitting (1 for parametric fits, whose `fold` is all 0).
+
+    propensity : shape (R, n, K)
+        P(treatment = level k | covariates); K = 0 for a continuous treatment.
+    outcome_by_level : shape (R, n, K)
+        E[outcome | treatment = level k, covariates].
+    outcome : shape (R, n)
+        E[outcome | covariates].
+    treatment : shape (R, n)
+        E[treatment | covariates].
+    fold : shape (R, n)
+        The fold whose complement the row's prediction was learned on.
+    learners : which learner (or mixture) serves each function, with its share.
+    """
+
+    kind: Literal["parametric", "learned"]
+    propensity: Floats
+    outcome_by_level: Floats
+    outcome: Floats
+    treatment: Floats
+    fold: Codes
+    learners: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def e(self) -> Floats:
+        """P(treated | covariates) (n,), binary treatment, mean over repetitions."""
+        return np.asarray(self.propensity[:, :, 1].mean(axis=0))
+
+    @property
+    def mu0(self) -> Floats:
+        """E[outcome | control, covariates] (n,), mean over repetitions."""
+        return np.asarray(self.outcome_by_level[:, :, 0].mean(axis=0))
+
+    @property
+    def mu1(self) -> Floats:
+        """E[outcome | treated, covariates] (n,), binary treatment, mean over repetitions."""
+        return np.asarray(self.outcome_by_level[:, :, 1].mean(axis=0))
+
+    @property
+    def m(self) -> Floats:
+        """E[outcome | covariates] (n,), mean over repetitions."""
+        return np.asarray(self.outcome.mean(axis=0))
+
+
+def recipe(
+    n: int, *, learners: Sequence[str] | None = None, folds: int | None = None, repeats: int | None = None
+) -> Recipe:
+    """Return the recipe for n rows: smooth learners, more folds and repetitions where there are few; two folds at 10⁶."""
+    chosen = tuple(learners) if learners else _default_learners(n)
+    return Recipe(chosen, folds or (10 if n < SMALL else 5 if n < LARGE else 2), repeats or (5 if n < SMALL else 1))
+
+
+def _default_learners(n: int) -> tuple[str, ...]:
+    if n < SMALL:
+        return ("linear", "interactions")
+    return ("linear", "interactions", "boosting") if n < WIDE_ROWS else ("linear", "boosting")
 
 
 def with_intercept(covariates: Floats) -> Floats:
@@ -22,62 +120,205 @@ def with_intercept(covariates: Floats) -> Floats:
     return np.column_stack([np.ones(len(covariates)), covariates - covariates.mean(axis=0)])
 
 
-def parametric(problem: Problem) -> Nuisances:
+def parametric(sample: Sample) -> Nuisances:
     """Fit a (multinomial) logit of the treatment and least squares of the outcome, by arm and overall."""
-    from causal_orchestrator.problem import Nuisances
-
-    design = with_intercept(problem.covariates)
-    treatment, outcome, weights = problem.treatment, problem.outcome, problem.weights
-    levels = len(problem.treatment_levels)
-    propensity = fit_multinomial(design, treatment, levels, weights) if levels else np.zeros((problem.n, 0))
-    by_level = [_predicted(design, outcome, weights, treatment == k) for k in range(levels)]
-    everyone = np.ones(problem.n, dtype=bool)
-    expected = propensity @ np.arange(levels) if levels else _predicted(design, treatment, weights, everyone)
+    design = with_intercept(sample.covariates)
+    treatment, outcome, weights = sample.treatment, sample.outcome, sample.weights
+    n, levels = len(outcome), len(sample.treatment_levels)
+    propensity = fit_multinomial(design, treatment, levels, weights) if levels else np.zeros((n, 0))
+    by_level = [_least_squares(design, outcome, weights, treatment == k) for k in range(levels)]
+    everyone = np.ones(n, dtype=bool)
+    expected = propensity @ np.arange(levels) if levels else _least_squares(design, treatment, weights, everyone)
     return Nuisances(
         kind="parametric",
         propensity=propensity[None],
-        outcome_by_level=np.stack(by_level, axis=1)[None] if levels else np.zeros((1, problem.n, 0)),
-        outcome=_predicted(design, outcome, weights, everyone)[None],
+        outcome_by_level=np.stack(by_level, axis=1)[None] if levels else np.zeros((1, n, 0)),
+        outcome=_least_squares(design, outcome, weights, everyone)[None],
         treatment=expected[None],
-        fold=np.zeros((1, problem.n), dtype=np.int64),
+        fold=np.zeros((1, n), dtype=np.int64),
         learners={"propensity": {"logit": 1.0}, "outcome": {"least squares": 1.0}},
     )
 
 
-def _predicted(design: Floats, target: Floats, weights: Floats | None, rows: NDArray[np.bool_]) -> Floats:
+def _least_squares(design: Floats, target: Floats, weights: Floats | None, rows: NDArray[np.bool_]) -> Floats:
     fit = least_squares(design[rows], target[rows], None if weights is None else weights[rows])
     return np.asarray(design @ fit.coefficients)
 
 
-def learned(problem: Problem) -> Nuisances:
-    """Cross-fit linear learners on five folds."""
-    from sklearn.linear_model import LinearRegression, LogisticRegression
-
-    from causal_orchestrator.problem import Nuisances
-
-    x, t, y = problem.covariates, problem.treatment, problem.outcome
-    x = (x - x.mean(axis=0)) / x.std(axis=0) if x.shape[1] else np.zeros((problem.n, 1))
-    fold = folds(t, 5, seed=problem.seed, cluster=problem.cluster)
-    levels = len(problem.treatment_levels)
-    propensity, by_level = np.zeros((problem.n, levels)), np.zeros((problem.n, levels))
-    outcome, expected = np.zeros(problem.n), np.zeros(problem.n)
-    for k in range(int(fold.max()) + 1):
-        out, into = fold == k, fold != k
-        outcome[out] = LinearRegression().fit(x[into], y[into]).predict(x[out])
-        if levels:
-            propensity[out] = LogisticRegression(max_iter=1000).fit(x[into], t[into]).predict_proba(x[out])
-            expected[out] = propensity[out] @ np.arange(levels)
-        else:
-            expected[out] = LinearRegression().fit(x[into], t[into]).predict(x[out])
-        for level in range(levels):
-            arm = into & (t == level)
-            by_level[out, level] = LinearRegression().fit(x[arm], y[arm]).predict(x[out])
+def learned(sample: Sample, how: Recipe) -> Nuisances:
+    """Cross-fit all nuisance functions, `how.repeats` times on different folds."""
+    with threadpool_limits(limits=1):
+        rounds = [_learned_once(sample, how, seed=sample.seed + 7919 * r) for r in range(how.repeats)]
+    mixed: dict[str, dict[str, float]] = {}
+    for name in rounds[0].learners:
+        shares = [turn.learners[name] for turn in rounds]
+        mixed[name] = {key: float(np.mean([share[key] for share in shares])) for key in shares[0]}
     return Nuisances(
         kind="learned",
-        propensity=propensity[None],
-        outcome_by_level=by_level[None],
-        outcome=outcome[None],
-        treatment=expected[None],
-        fold=fold[None],
-        learners={"propensity": {"logistic": 1.0}, "outcome": {"linear": 1.0}},
+        propensity=np.concatenate([turn.propensity for turn in rounds]),
+        outcome_by_level=np.concatenate([turn.outcome_by_level for turn in rounds]),
+        outcome=np.concatenate([turn.outcome for turn in rounds]),
+        treatment=np.concatenate([turn.treatment for turn in rounds]),
+        fold=np.concatenate([turn.fold for turn in rounds]),
+        learners=mixed,
     )
+
+
+def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
+    x, t, y = sample.covariates, sample.treatment, sample.outcome
+    n, levels = len(y), len(sample.treatment_levels)
+    weights = np.ones(n) if sample.weights is None else sample.weights
+    fold = folds(t if levels else np.zeros(n), how.folds, seed=seed, cluster=sample.cluster)
+    kind: library.Target = "probability" if sample.outcome_kind == "binary" else "mean"
+    centre, scale = (0.0, 1.0) if kind == "probability" else (float(y.mean()), float(y.std()) or 1.0)
+    target = (y - centre) / scale
+    cross = _CrossFit(x, weights, fold, how.learners, seed)
+    outcome, shares = cross(target, kind=kind)
+    used = {"outcome": shares}
+    by_level = np.zeros((n, levels))
+    for k in range(levels):
+        fitted, used[f"outcome at {k}"] = cross(target, kind=kind, rows=t == k)
+        by_level[:, k] = centre + scale * fitted
+    if levels:
+        propensity, used["propensity"] = cross_fit_propensity(cross, t, levels)
+        expected = propensity @ np.arange(levels)
+    else:
+        propensity = np.zeros((n, 0))
+        fitted, used["treatment"] = cross((t - t.mean()) / (t.std() or 1.0), kind="mean")
+        expected = t.mean() + (t.std() or 1.0) * fitted
+    return Nuisances("learned", propensity[None], by_level[None], (centre + scale * outcome)[None], expected[None], fold[None], used)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _CrossFit:
+    """Out-of-fold predictions of a target, short-stacked over the learners."""
+
+    x: Floats
+    weights: Floats
+    fold: Codes
+    learners: tuple[str, ...]
+    seed: int
+
+    def __call__(
+        self, target: Floats, *, kind: library.Target, rows: NDArray[np.bool_] | None = None
+    ) -> tuple[Floats, dict[str, float]]:
+        """Learn on `rows` (all if None), predict everywhere out of fold; return predictions and learners' shares."""
+        chosen = np.ones(len(target), dtype=bool) if rows is None else rows
+        each = self.separately(target, kind=kind, rows=chosen)
+        shares = stack_shares(each[chosen], target[chosen], self.weights[chosen])
+        return each @ shares, dict(zip(self.learners, shares.tolist(), strict=True))
+
+    def separately(self, target: Floats, *, kind: library.Target, rows: NDArray[np.bool_]) -> Floats:
+        """Return every learner's out-of-fold predictions (n, number of learners)."""
+        out = np.zeros((len(target), len(self.learners)))
+        for k in range(int(self.fold.max()) + 1):
+            into, held = rows & (self.fold != k), self.fold == k
+            if not into.any():
+                into = rows
+            for j, name in enumerate(self.learners):
+                predict = library.fit(name, self.x[into], target[into], self.weights[into], kind=kind, seed=self.seed)
+                out[held, j] = predict(self.x[held])
+        return out
+
+
+def cross_fitter(sample: Sample, how: Recipe, *, seed: int) -> _CrossFit:
+    """Return the cross-fitting of `sample` on its covariates, for further targets (balance, subgroups)."""
+    t = sample.treatment
+    weights = np.ones(len(t)) if sample.weights is None else sample.weights
+    strata = t if sample.treatment_levels else np.zeros(len(t))
+    return _CrossFit(sample.covariates, weights, folds(strata, how.folds, seed=seed, cluster=sample.cluster), how.learners, seed)  # fmt: skip
+
+
+def cross_fit_propensity(cross: _CrossFit, codes: Floats, levels: int) -> tuple[Floats, dict[str, float]]:
+    """Return cross-fitted P(level | covariates) (n, levels): one fit for two levels, else one against the rest each."""
+    if levels == 2:
+        treated, shares = cross(codes, kind="probability")
+        return np.column_stack([1 - treated, treated]), shares
+    fitted = [cross((codes == k).astype(np.float64), kind="probability") for k in range(levels)]
+    raw = np.clip(np.column_stack([each for each, _ in fitted]), 1e-6, None)
+    mean = {name: float(np.mean([shares[name] for _, shares in fitted])) for name in fitted[0][1]}
+    return raw / raw.sum(axis=1, keepdims=True), mean
+
+
+def stack_shares(predictions: Floats, target: Floats, weights: Floats) -> Floats:
+    """Return non-negative shares (L,) with sum one that minimise the squared error of the mixture."""
+    if predictions.shape[1] == 1:
+        return np.ones(1)
+    root = np.sqrt(weights)[:, None]
+    gram = (predictions * root).T @ (predictions * root)
+    moment = (predictions * root).T @ (target * root[:, 0])
+    # The unit sum enters as one heavy equation: exact in the limit, far below the noise at this weight.
+    heavy = 1e3 * np.sqrt(np.trace(gram))
+    factor = np.linalg.cholesky(gram + 1e-9 * np.trace(gram) * np.eye(len(gram)))
+    system = np.vstack([factor.T, np.full(len(gram), heavy)])
+    right = np.append(np.linalg.solve(factor, moment), heavy)
+    shares = optimize.nnls(system, right)[0]
+    return np.asarray(shares / shares.sum()) if shares.sum() > 0 else np.full(len(shares), 1 / len(shares))
+
+
+# --- storing --------------------------------------------------------------------------------------------------------
+
+
+def key(facts: Mapping[str, object], how: Recipe) -> str:
+    """Return the SHA-256 that names stored nuisances.
+
+    Parameters
+    ----------
+    facts : what they depend on besides the recipe: snapshot, roles, encoding, rows and seed, as JSON types.
+    """
+    told = {**facts, "learners": how.learners, "folds": how.folds, "repeats": how.repeats, "code": CODE_VERSION}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def to_parquet(nuisances: Nuisances, rows: Codes, *, name: str = "") -> bytes:
+    """Return a Parquet file with one line per row and repetition: row, repeat, fold, e…, mu…, m, t.
+
+    `name` (the `key`) is stored in the schema's metadata together with the learners' shares.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    repeats, n, levels = nuisances.propensity.shape
+    columns: dict[str, NDArray[np.float64] | NDArray[np.int64]] = {
+        "row": np.tile(rows, repeats),
+        "repeat": np.repeat(np.arange(repeats), n),
+        "fold": nuisances.fold.ravel(),
+    }
+    for k in range(levels):
+        columns[_level_name("e", k, levels)] = nuisances.propensity[:, :, k].ravel()
+        columns[f"mu{k}"] = nuisances.outcome_by_level[:, :, k].ravel()
+    columns |= {"m": nuisances.outcome.ravel(), "t": nuisances.treatment.ravel()}
+    told = {"key": name, "kind": nuisances.kind, "levels": levels, "learners": nuisances.learners}
+    table = pa.table(columns).replace_schema_metadata({"nuisances": json.dumps(told, sort_keys=True)})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def from_parquet(data: bytes) -> tuple[Nuisances, Codes, str]:
+    """Return nuisances, the rows that they are for, and their key, from `to_parquet`'s bytes."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(data))
+    told = json.loads(table.schema.metadata[b"nuisances"])
+    repeats = int(table["repeat"].to_numpy().max()) + 1
+    levels = int(told["levels"])
+
+    def column(name: str) -> Floats:
+        return np.asarray(table[name].to_numpy(), dtype=np.float64).reshape(repeats, -1)
+
+    empty = np.zeros((repeats, table.num_rows // repeats, 0))
+    nuisances = Nuisances(
+        kind=told["kind"],
+        propensity=np.stack([column(_level_name("e", k, levels)) for k in range(levels)], axis=2) if levels else empty,
+        outcome_by_level=np.stack([column(f"mu{k}") for k in range(levels)], axis=2) if levels else empty,
+        outcome=column("m"),
+        treatment=column("t"),
+        fold=column("fold").astype(np.int64),
+        learners=told["learners"],
+    )
+    return nuisances, column("row")[0].astype(np.int64), str(told["key"])
+
+
+def _level_name(stem: str, k: int, levels: int) -> str:
+    return stem if levels == 2 and k == 1 else f"{stem}{k}"

@@ -1,0 +1,206 @@
+"""Regress the outcome on treatment and covariates."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causal_orchestrator.errors import EstimationError, InputError, NotApplicable
+from causal_orchestrator.numerics.glm import Family, standardised_means
+from causal_orchestrator.numerics.inference import influence_covariance
+from causal_orchestrator.numerics.linear import LeastSquares, covariance, least_squares
+from causal_orchestrator.numerics.nuisance import with_intercept
+from causal_orchestrator.problem import Estimate, Problem, conclude
+
+Floats = NDArray[np.float64]
+StandardError = Literal["hc1", "hc3", "classical", "cluster"]
+
+SMALL = 250  # rows below which HC3 is the default
+
+
+def estimate(
+    problem: Problem,
+    *,
+    adjustment: Literal["additive", "lin"] = "additive",
+    family: Family = "gaussian",
+    se: StandardError | None = None,
+    estimand: Literal["ATE", "SATE"] | None = None,
+) -> Estimate:
+    """Estimate the effect of the treatment by regression.
+
+    Parameters
+    ----------
+    adjustment : ``additive``: one coefficient per level; the ATE under randomisation, else a variance-weighted effect
+        (labelled PLR); ``lin``: covariates centred and fully interacted with the treatment, the ATE.
+    family : ``gaussian``, or ``logit`` and ``poisson`` with the average marginal effect (difference in means).
+    se : ``hc1`` (default from 250 rows), ``hc3`` (default below), ``classical`` or ``cluster`` (CR1, default with
+        clusters). Logit and Poisson always take the stacked sandwich, clustered where clusters are given.
+    estimand : ``SATE`` leaves out the variance of the covariates' means (Lin's design-based error, ``lin`` only).
+
+    Returns
+    -------
+    Estimate
+        In units of the outcome; per unit of a continuous treatment.
+
+    References
+    ----------
+    Lin (2013), https://doi.org/10.1214/12-AOAS583; Negi & Wooldridge (2021),
+    https://doi.org/10.1080/07474938.2020.1824732; Angrist (1998) on the variance weights.
+    """
+    if adjustment == "lin" and problem.treatment_kind == "continuous":
+        raise NotApplicable("adjustment='lin' needs a treatment with levels", code="NEEDS_LEVELS")
+    if estimand == "SATE" and adjustment != "lin":
+        raise InputError(
+            "estimand='SATE' needs adjustment='lin'", code="OPTION_INVALID", details={"option": "estimand"}
+        )
+    kind = se or ("cluster" if problem.cluster is not None else "hc3" if problem.n < SMALL else "hc1")
+    if kind == "cluster" and problem.cluster is None:
+        raise InputError("se='cluster' needs a cluster column", code="OPTION_INVALID", details={"option": "se"})
+    label = _label(problem, adjustment, estimand)
+    if family != "gaussian":
+        return _marginal(problem, adjustment, family, label)
+    arms = _treatment_columns(problem)
+    x = with_intercept(problem.covariates)
+    design = np.column_stack([x, arms])
+    if adjustment == "lin":
+        design = _interacted(problem, design, arms)
+    fit = least_squares(design, problem.outcome, problem.weights)
+    places = np.arange(x.shape[1], x.shape[1] + arms.shape[1])
+    if not np.isin(places, fit.kept).all():
+        raise EstimationError("the covariates determine the treatment exactly; its coefficient is not identified", code="COLLINEAR")  # fmt: skip
+    joint = covariance(fit, kind, problem.cluster)[np.ix_(places, places)]
+    if adjustment == "lin" and label != "SATE":
+        joint = joint + influence_covariance(_heterogeneity(problem, fit, arms.shape[1]), problem.cluster)
+    freedom = float(problem.n - len(fit.kept)) if kind != "cluster" else float(_clusters(problem) - 1)
+    return conclude(
+        problem,
+        method="ols",
+        estimand=label,
+        estimates=fit.coefficients[places],
+        covariance=joint,
+        df=freedom,
+        inference=f"{'CR1 clustered' if kind == 'cluster' else kind.upper() if kind != 'classical' else kind}, t",
+        details={"coefficients": _named(problem, fit), "r_squared": _r_squared(problem, fit)},
+        influence=_influence(problem, fit, places),
+        notes=_notes(problem, fit, label),
+    )
+
+
+def _label(problem: Problem, adjustment: str, estimand: str | None) -> str:
+    if estimand is not None:
+        return estimand
+    plain = problem.question.randomized or not problem.covariates.shape[1] or adjustment == "lin"
+    return "ATE" if plain and problem.treatment_kind != "continuous" else "PLR"
+
+
+def _treatment_columns(problem: Problem) -> Floats:
+    if problem.treatment_kind == "continuous":
+        return problem.treatment[:, None]
+    levels = np.arange(1, len(problem.treatment_levels))
+    return np.asarray(problem.treatment[:, None] == levels, dtype=np.float64)
+
+
+def _centred(problem: Problem) -> Floats:
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    return np.asarray(problem.covariates - weights @ problem.covariates / weights.sum())
+
+
+def _interacted(problem: Problem, design: Floats, arms: Floats) -> Floats:
+    centred = _centred(problem)
+    return np.column_stack([design, *(arm[:, None] * centred for arm in arms.T)])
+
+
+def _heterogeneity(problem: Problem, fit: LeastSquares, contrasts: int) -> Floats:
+    """How each row's own covariates move the average effect: w (x - x̄)'δ, (n, contrasts)."""
+    p = problem.covariates.shape[1]
+    slopes = fit.coefficients[1 + p + contrasts :].reshape(contrasts, p)
+    moved = _centred(problem) @ slopes.T
+    return np.asarray(moved if problem.weights is None else moved * problem.weights[:, None])
+
+
+def _influence(problem: Problem, fit: LeastSquares, places: NDArray[np.int64]) -> Floats:
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    inside = np.searchsorted(fit.kept, places)
+    scores = fit.design[:, fit.kept] * (weights * fit.residuals)[:, None]
+    return np.asarray(problem.n * scores @ fit.bread[:, inside])
+
+
+def _named(problem: Problem, fit: LeastSquares) -> dict[str, float]:
+    levels = problem.treatment_levels[1:] or ("treatment",)
+    names = ("intercept", *problem.covariate_names, *(f"treatment: {level}" for level in levels))
+    return {name: float(value) for name, value in zip(names, fit.coefficients, strict=False)}
+
+
+def _r_squared(problem: Problem, fit: LeastSquares) -> float:
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    spread = problem.outcome - np.average(problem.outcome, weights=weights)
+    return float(1 - weights @ fit.residuals**2 / (weights @ spread**2))
+
+
+def _notes(problem: Problem, fit: LeastSquares, label: str) -> tuple[str, ...]:
+    notes = []
+    if label == "PLR":
+        notes.append("a variance-weighted effect: the ATE only if the effect does not vary with the covariates")
+    dropped = fit.design.shape[1] - len(fit.kept)
+    if dropped:
+        notes.append(f"{dropped} regressors repeat others and were left out")
+    return tuple(notes)
+
+
+def _clusters(problem: Problem) -> int:
+    return 0 if problem.cluster is None else int(problem.cluster.max()) + 1
+
+
+def _marginal(problem: Problem, adjustment: str, family: Family, label: str) -> Estimate:
+    if problem.treatment_kind == "continuous":
+        raise NotApplicable(f"family={family!r} needs a treatment with levels", code="NEEDS_LEVELS")
+    if family == "logit" and problem.outcome_kind != "binary":
+        raise NotApplicable("family='logit' needs a binary outcome", code="OUTCOME_KIND")
+    if family == "poisson" and problem.outcome.min() < 0:
+        raise NotApplicable("family='poisson' needs an outcome of at least zero", code="OUTCOME_KIND")
+    x = with_intercept(problem.covariates)
+    levels = len(problem.treatment_levels)
+    arms = _treatment_columns(problem)
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    if adjustment == "lin":
+        designs = np.stack([x] * levels)
+        rows = problem.treatment[None, :] == np.arange(levels)[:, None]
+        found = standardised_means(family, designs, problem.outcome, rows, weights=weights, target=weights)
+        means, influence = found.means, found.influence
+    else:
+        means, influence = _common_model(problem, family, x, arms, weights)
+    contrast = influence[:, 1:] - influence[:, [0]]
+    return conclude(
+        problem,
+        method="ols",
+        estimand=label,
+        estimates=means[1:] - means[0],
+        covariance=influence_covariance(contrast, problem.cluster),
+        inference="stacked estimating equations" + ("" if problem.cluster is None else ", clustered"),
+        details={"family": family},
+        influence=contrast,
+        means=means,
+        means_influence=influence,
+    )
+
+
+def _common_model(problem: Problem, family: Family, x: Floats, arms: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Return means under each level, and their influence, of one model with the treatment as regressors."""
+    from causal_orchestrator.numerics.glm import fit_glm, mean_of, slope_of
+    from causal_orchestrator.numerics.mestimation import glm_influence
+
+    levels = arms.shape[1] + 1
+    own = np.column_stack([x, arms])
+    coefficients = fit_glm(family, own, problem.outcome, weights)
+    fitted = mean_of(family, own @ coefficients)
+    first = glm_influence(own, problem.outcome - fitted, slope_of(family, fitted), weights)
+    means, influence = np.zeros(levels), np.zeros((problem.n, levels))
+    for k in range(levels):
+        as_if = np.column_stack([x, np.tile(np.arange(1, levels) == k, (problem.n, 1)).astype(np.float64)])
+        predicted = mean_of(family, as_if @ coefficients)
+        means[k] = weights @ predicted / weights.sum()
+        gradient = (weights * slope_of(family, predicted)) @ as_if / weights.sum()
+        influence[:, k] = weights * (predicted - means[k]) + first @ gradient
+    return means, influence

@@ -1,0 +1,48 @@
+"""Compare the arms where both could have happened: weights that fade towards propensities of zero and one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from causal_orchestrator.numerics.balance import weighting_diagnostics
+from causal_orchestrator.numerics.inference import influence_covariance
+from causal_orchestrator.numerics.nuisance import with_intercept
+from causal_orchestrator.numerics.weighting import weighted_means
+from causal_orchestrator.problem import Estimate, Problem, conclude
+
+
+def estimate(problem: Problem) -> Estimate:
+    """Estimate the average effect in the overlap population (ATO).
+
+    Treated rows weigh 1 - e(x), controls e(x), with a logit propensity, which balances the covariates' means exactly;
+    with several levels 1/e_k(x) over Σ 1/e_j(x). Standard errors stack the logit's estimating equations.
+
+    References
+    ----------
+    Li, Morgan & Zaslavsky (2018), https://doi.org/10.1080/01621459.2016.1260466; Li & Li (2019),
+    https://doi.org/10.1214/19-AOAS1282.
+    """
+    found = weighted_means(
+        with_intercept(problem.covariates),
+        problem.treatment,
+        problem.outcome,
+        np.clip(problem.parametric().propensity[0], 1e-300, None),
+        target="ATO",
+        sampling=problem.weights,
+    )
+    contrast = found.influence[:, 1:] - found.influence[:, [0]]
+    return conclude(
+        problem,
+        method="overlap_weighting",
+        estimand="ATO",
+        estimates=found.means[1:] - found.means[0],
+        covariance=influence_covariance(contrast, problem.cluster),
+        inference="stacked estimating equations" + ("" if problem.cluster is None else ", clustered"),
+        diagnostics=weighting_diagnostics(
+            problem.covariates, problem.treatment, problem.treatment_levels, found.weights
+        ),
+        details={"weights": found.weights},
+        influence=contrast,
+        means=found.means,
+        means_influence=found.influence,
+    )

@@ -1,0 +1,228 @@
+"""Match each unit to those of the other arm that are most like it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from causal_orchestrator.errors import DesignError, InputError, NotApplicable
+from causal_orchestrator.numerics.balance import weighting_diagnostics
+from causal_orchestrator.numerics.linear import least_squares
+from causal_orchestrator.numerics.matching import Matches, local_covariance, local_variance, match, match_once
+from causal_orchestrator.numerics.nuisance import with_intercept
+from causal_orchestrator.problem import Estimate, Problem, conclude
+
+Floats = NDArray[np.float64]
+Distance = Literal["logit_ps", "ps", "mahalanobis"]
+StandardError = Literal["abadie_imbens_2016", "abadie_imbens_2006", "homoskedastic"]
+
+NEIGHBOURS = 2  # per arm, behind local moments
+CALIPER = 0.2  # standard deviations of the logit propensity (Austin 2011)
+
+
+def estimate(
+    problem: Problem,
+    *,
+    estimand: Literal["ATT", "ATE", "ATC"] = "ATT",
+    distance: Distance = "logit_ps",
+    caliper: float | Literal["auto"] | None = "auto",
+    replace: bool = True,
+    ties: bool = True,
+    ratio: int = 1,
+    bias_adjustment: bool = False,
+    se: StandardError | None = None,
+) -> Estimate:
+    """Estimate the effect by nearest-neighbour matching.
+
+    Assumes no unmeasured confounding and overlap. With replacement the standard error is Abadie and Imbens', with
+    their 2016 correction for the estimated propensity; without, that of the paired differences.
+
+    Parameters
+    ----------
+    distance : difference of the logit propensity, of the propensity, or Mahalanobis' in the covariates.
+    caliper : largest distance of a match, in standard deviations of the logit propensity (or of `distance`'s own
+        scale); ``auto`` is 0.2 for propensities and none for Mahalanobis. Units without a match are left out and a
+        note says how many.
+    replace : controls may serve more than once; else greedily once each, highest propensity first (ATT and ATC only,
+        `ratio` 1, propensity distances).
+    ties : equally near units share the match.
+    bias_adjustment : add the difference of a linear outcome regression between unit and match (Abadie & Imbens 2011).
+    se : ``abadie_imbens_2006`` takes the propensity as known; ``homoskedastic`` does too, with one variance for all
+        rows, from the matched differences (the default of Sekhon's Matching).
+
+    Raises
+    ------
+    NotApplicable
+        With clusters or sampling weights, for which the standard error is not known.
+    DesignError
+        If no unit finds a match within the caliper (``POSITIVITY``).
+
+    References
+    ----------
+    Abadie & Imbens (2006), https://doi.org/10.1111/j.1468-0262.2006.00655.x; (2011),
+    https://doi.org/10.1198/jbes.2009.07333; (2016), https://doi.org/10.3982/ECTA11293; Austin (2011),
+    https://doi.org/10.1002/pst.433.
+    """
+    _check(problem, estimand=estimand, distance=distance, replace=replace, ratio=ratio)
+    coordinates = _coordinates(problem, distance)
+    width = CALIPER if caliper == "auto" and distance != "mahalanobis" else None if caliper == "auto" else caliper
+    limit = None if width is None else width * (1.0 if distance == "mahalanobis" else float(coordinates.std(ddof=1)))
+    treated = problem.treatment == 1
+    imputed = np.zeros((problem.n, 2))
+    imputed[np.arange(problem.n), problem.treatment.astype(np.int64)] = problem.outcome
+    used, matched = np.zeros(problem.n), np.zeros(problem.n, dtype=bool)
+    squared, pairs = np.zeros(problem.n), np.zeros(problem.n)
+    for arm in ({"ATT": (1,), "ATC": (0,), "ATE": (0, 1)})[estimand]:
+        targets, donors = np.flatnonzero(problem.treatment == arm), np.flatnonzero(problem.treatment != arm)
+        found = _matches(problem, coordinates, targets, donors, replace=replace, ratio=ratio, ties=ties, limit=limit)
+        other = found.average(problem.outcome[donors])
+        pairs[targets] = found.average(problem.outcome[donors] ** 2) - other**2
+        if bias_adjustment:
+            other = other + _correction(problem, found, targets, donors)
+        imputed[targets, 1 - arm] = other
+        matched[targets] = found.matched
+        used[donors] += found.used
+        squared[donors] += found.squared
+    if not matched.any():
+        raise DesignError("no unit has a match within the caliper", code="POSITIVITY")
+    target = matched & {"ATT": treated, "ATC": ~treated, "ATE": np.ones(problem.n, dtype=bool)}[estimand]
+    difference = imputed[:, 1] - imputed[:, 0]
+    value = float(difference[target].mean())
+    pieces = _Pieces(problem, coordinates, target, difference, used, squared, pairs, value, estimand)
+    kind = se or ("abadie_imbens_2006" if distance == "mahalanobis" else "abadie_imbens_2016")
+    variance, inference = _variance(pieces, kind) if replace else _paired(pieces)
+    weights = np.where(target, 1.0, 0.0) + used
+    lost = int(({"ATT": treated, "ATC": ~treated, "ATE": np.ones(problem.n, dtype=bool)}[estimand] & ~matched).sum())
+    notes = (f"{lost} units have no match within the caliper and are left out",) if lost else ()
+    return conclude(
+        problem,
+        method="psm",
+        estimand=estimand,
+        estimates=[value],
+        covariance=np.array([[variance]]),
+        inference=inference,
+        diagnostics=weighting_diagnostics(problem.covariates, problem.treatment, problem.treatment_levels, weights),
+        details={"weights": weights, "matched": int(target.sum()), "caliper": limit, "distance": distance},
+        notes=notes,
+        influence=None,
+    )
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    problem: Problem
+    coordinates: Floats
+    target: NDArray[np.bool_]
+    difference: Floats
+    used: Floats
+    squared: Floats
+    pairs: Floats  # variance of the outcome within each row's matches
+    value: float
+    estimand: str
+
+
+def _check(problem: Problem, *, estimand: str, distance: str, replace: bool, ratio: int) -> None:
+    if problem.cluster is not None or problem.weights is not None:
+        raise NotApplicable("matching has no standard error with clusters or sampling weights", code="NEEDS_INDEPENDENT_ROWS")  # fmt: skip
+    if not problem.covariates.shape[1]:
+        raise NotApplicable("matching needs covariates", code="NEEDS_COVARIATES")
+    if not 1 <= ratio <= 100:
+        raise InputError("ratio must be between 1 and 100", code="OPTION_INVALID", details={"option": "ratio"})
+    if not replace and (estimand == "ATE" or ratio != 1 or distance == "mahalanobis"):
+        raise InputError("replace=False is for ATT or ATC, ratio 1 and a propensity distance", code="OPTION_INVALID", details={"option": "replace"})  # fmt: skip
+
+
+def _coordinates(problem: Problem, distance: Distance) -> Floats:
+    if distance == "mahalanobis":
+        x = problem.covariates - problem.covariates.mean(axis=0)
+        values, vectors = np.linalg.eigh(np.cov(x, rowvar=False).reshape(x.shape[1], -1))
+        real = values > 1e-10 * values.max()
+        return np.asarray(x @ vectors[:, real] / np.sqrt(values[real]))
+    propensity = problem.parametric().propensity[0, :, 1]
+    if distance == "ps":
+        return propensity[:, None]
+    return np.asarray(special.logit(np.clip(propensity, 1e-12, 1 - 1e-12))[:, None])
+
+
+def _matches(
+    problem: Problem,
+    coordinates: Floats,
+    targets: NDArray[np.int64],
+    donors: NDArray[np.int64],
+    *,
+    replace: bool,
+    ratio: int,
+    ties: bool,
+    limit: float | None,
+) -> Matches:
+    if replace:
+        return match(coordinates[targets], coordinates[donors], ratio=ratio, caliper=limit, ties=ties)
+    line = coordinates[:, 0]
+    order = np.argsort(-line[targets], kind="stable")
+    return match_once(line[targets], line[donors], order, caliper=limit)
+
+
+def _correction(problem: Problem, found: Matches, targets: NDArray[np.int64], donors: NDArray[np.int64]) -> Floats:  # fmt: skip
+    """Difference of the donors' regression between unit and matches, fitted on the donors as often as they are used."""
+    x = with_intercept(problem.covariates)
+    serving = found.used > 0
+    fit = least_squares(x[donors][serving], problem.outcome[donors][serving], found.used[serving])
+    fitted = x @ fit.coefficients
+    return np.asarray((fitted[targets] - found.average(fitted[donors])) * found.matched)
+
+
+def _variance(pieces: _Pieces, kind: str) -> tuple[float, str]:
+    problem, target = pieces.problem, pieces.target
+    size = int(target.sum())
+    spread = float(((pieces.difference[target] - pieces.value) ** 2).sum())
+    if kind == "homoskedastic":
+        noise = np.full(problem.n, (spread + float(pieces.pairs[target].sum())) / (2 * size))
+    else:
+        noise = _by_arm(problem, pieces.coordinates)
+    own = pieces.used**2 - pieces.squared + (2 * pieces.used if pieces.estimand == "ATE" else 0.0)
+    variance = (spread + float(own @ noise)) / size**2
+    if kind != "abadie_imbens_2016":
+        return variance, "Abadie–Imbens (2006)" + (", one variance" if kind == "homoskedastic" else "")
+    adjusted = variance + _for_estimated_propensity(pieces)
+    if not adjusted > 0:
+        return variance, "Abadie–Imbens (2006); the 2016 correction exceeds it"
+    return adjusted, "Abadie–Imbens (2016), estimated propensity"
+
+
+def _by_arm(problem: Problem, coordinates: Floats) -> Floats:
+    noise = np.zeros(problem.n)
+    for arm in (0, 1):
+        rows = problem.treatment == arm
+        noise[rows] = local_variance(problem.outcome[rows], coordinates[rows])
+    return noise
+
+
+def _for_estimated_propensity(pieces: _Pieces) -> float:
+    """The term that the estimated logit adds to the variance (Abadie & Imbens 2016, theorem 2)."""
+    problem, line = pieces.problem, pieces.coordinates
+    x = with_intercept(problem.covariates)
+    e = problem.parametric().propensity[0, :, 1]
+    density = e * (1 - e)
+    information = np.linalg.pinv((x * density[:, None]).T @ x, hermitian=True)
+    covariances, level = np.zeros((2, problem.n, x.shape[1])), np.zeros((2, problem.n))
+    for arm in (0, 1):
+        rows = problem.treatment == arm
+        near = match(line, line[rows], ratio=NEIGHBOURS)
+        covariances[arm] = near.average(local_covariance(x[rows], problem.outcome[rows], line[rows]))
+        level[arm] = near.average(problem.outcome[rows])
+    if pieces.estimand == "ATE":
+        c = density @ (covariances[1] / e[:, None] + covariances[0] / (1 - e)[:, None]) / problem.n
+        return -float(c @ information @ c)
+    share, own = (e, 1) if pieces.estimand == "ATT" else (1 - e, 0)
+    c = density @ (covariances[own] + (share / (1 - share))[:, None] * covariances[1 - own]) / share.sum()
+    gradient = (density * (level[1] - level[0] - pieces.value)) @ x / share.sum()
+    return float(gradient @ information @ gradient - c @ information @ c)
+
+
+def _paired(pieces: _Pieces) -> tuple[float, str]:
+    gaps = pieces.difference[pieces.target] - pieces.value
+    return float((gaps**2).sum()) / len(gaps) ** 2, "paired differences (Abadie & Spiess 2022)"

@@ -1,0 +1,165 @@
+"""The library of learners for nuisance functions: each takes features, target and weights, and returns a predictor.
+
+``linear`` and ``interactions`` are ridge fits whose penalty is chosen by (approximate) leave-one-out loss, in closed
+form; ``boosting`` and ``forest`` are scikit-learn's. All are deterministic given their seed and run on one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, special
+
+Floats = NDArray[np.float64]
+Predictor = Callable[[Floats], Floats]
+Target = Literal["mean", "probability"]
+
+PENALTIES = np.geomspace(1e-4, 1e2, 7)  # times the average squared feature
+MAX_PRODUCTS = 150  # pairwise products enter up to this many
+WINSOR = 0.01
+SCORING_STEPS = 30
+
+
+def fit(name: str, x: Floats, target: Floats, weights: Floats, *, kind: Target, seed: int) -> Predictor:
+    """Fit one learner.
+
+    Parameters
+    ----------
+    name : ``linear``, ``interactions``, ``boosting``, ``forest`` or ``mean``
+    x : shape (n, p)
+    target : shape (n,), in {0, 1} where `kind` is ``probability``.
+    weights : shape (n,), positive.
+
+    Returns
+    -------
+    Predictor
+        A function from features (m, p) to E[target | features] (m,).
+    """
+    if name == "mean" or x.shape[1] == 0 or np.ptp(target) == 0:
+        centre = float(np.average(target, weights=weights))
+        return lambda new: np.full(len(new), centre)
+    if name in ("boosting", "forest"):
+        return _trees(name, x, target, weights, kind=kind, seed=seed)
+    features = _standardised(x) if name == "linear" else _interactions(x)
+    ridge = ridge_regression if kind == "mean" else ridge_logit
+    predict = ridge(features(x), target, weights)
+    return lambda new: predict(features(new))
+
+
+def _standardised(x: Floats) -> Predictor:
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    return lambda new: np.asarray((new - mean) / scale)
+
+
+def _interactions(x: Floats) -> Predictor:
+    """Standardised columns, hinges at the quartiles of those with more than two values, and products."""
+    base = _standardised(x)
+    z = base(x)
+    low, high = np.quantile(z, [WINSOR, 1 - WINSOR], axis=0)
+    low, high = np.where(high > low, low, z.min(axis=0)), np.where(high > low, high, z.max(axis=0))
+    smooth = [j for j in range(z.shape[1]) if len(np.unique(z[:2000, j])) > 2]
+    knots = [(j, knot) for j in smooth for knot in np.unique(np.quantile(z[:, j], (0.25, 0.5, 0.75)))]
+    p = z.shape[1]
+    pairs = [(i, j) for i in range(p) for j in range(i + (i not in smooth), p)]
+    pairs = pairs if len(pairs) <= MAX_PRODUCTS else [(j, j) for j in smooth]
+
+    def raw(new: Floats) -> Floats:
+        z = base(new)
+        clipped = np.clip(z, low, high)
+        hinges = [np.maximum(clipped[:, j] - knot, 0.0) for j, knot in knots]
+        products = [clipped[:, i] * clipped[:, j] for i, j in pairs]
+        return np.column_stack([z, *hinges, *products])
+
+    after = _standardised(raw(x))
+    return lambda new: after(raw(new))
+
+
+def ridge_regression(x: Floats, target: Floats, weights: Floats) -> Predictor:
+    """Fit ridge regression with the penalty of least leave-one-out squared error.
+
+    References
+    ----------
+    Golub, Heath & Wahba (1979), https://doi.org/10.1080/00401706.1979.10489751
+    """
+    w = weights / weights.sum()
+    x_mean, y_mean = w @ x, float(w @ target)
+    root = np.sqrt(w)[:, None]
+    centred = (x - x_mean) * root
+    y = (target - y_mean) * root[:, 0]
+    values, vectors = linalg.eigh(centred.T @ centred)
+    values = np.clip(values, 0.0, None)
+    rotated = centred @ vectors
+    moment = rotated.T @ y
+    best, least = np.zeros(x.shape[1]), np.inf
+    for penalty in PENALTIES * max(values.sum() / max(len(values), 1), 1e-12):
+        shrunk = 1 / (values + penalty)
+        leverage = np.clip((rotated**2) @ shrunk + w, None, 0.99)
+        loss = float((((y - rotated @ (shrunk * moment)) / (1 - leverage)) ** 2).sum())
+        if loss < least:
+            best, least = vectors @ (shrunk * moment), loss
+    return lambda new: y_mean + (new - x_mean) @ best
+
+
+def ridge_logit(x: Floats, target: Floats, weights: Floats) -> Predictor:
+    """Fit ridge logistic regression with the penalty of least approximate leave-one-out deviance.
+
+    References
+    ----------
+    Rad & Maleki (2020), "A scalable estimate of the out-of-sample prediction error via approximate leave-one-out",
+    https://doi.org/10.1111/rssb.12374
+    """
+    w = weights / weights.mean()
+    n, p = x.shape
+    design = np.column_stack([np.ones(n), x])
+    share = float(np.clip(np.average(target, weights=w), 1e-6, 1 - 1e-6))
+    beta = np.concatenate([[special.logit(share)], np.zeros(p)])
+    best, least = beta, np.inf
+    for penalty in PENALTIES[::-1] * n / 4:
+        ridge = np.full(p + 1, penalty)
+        ridge[0] = 0.0
+        beta, inverse = _scored(design, target, w, beta, ridge)
+        predictor = design @ beta
+        probability = special.expit(predictor)
+        leverage = np.einsum("ij,ij->i", design @ inverse, design)
+        v = w * probability * (1 - probability)
+        without = predictor - leverage * w * (target - probability) / np.clip(1 - v * leverage, 0.01, None)
+        loss = float(w @ (np.logaddexp(0.0, without) - target * without))
+        if loss < least:
+            best, least = beta, loss
+    return lambda new: np.asarray(special.expit(best[0] + new @ best[1:]))
+
+
+def _scored(design: Floats, target: Floats, w: Floats, beta: Floats, ridge: Floats) -> tuple[Floats, Floats]:
+    """Newton's iterations of the penalised likelihood, from `beta`; returns coefficients and inverse Hessian."""
+    inverse = np.eye(len(beta))
+    for _ in range(SCORING_STEPS):
+        probability = special.expit(design @ beta)
+        v = np.clip(w * probability * (1 - probability), 1e-10, None)
+        hessian = (design * v[:, None]).T @ design + np.diag(ridge + 1e-10)
+        inverse = linalg.inv(hessian)
+        step = inverse @ (design.T @ (w * (target - probability)) - ridge * beta)
+        size = min(1.0, 5.0 / max(float(np.abs(design @ step).max()), 1e-300))
+        beta = beta + size * step
+        if size == 1.0 and np.abs(step).max() < 1e-8:
+            break
+    return beta, inverse
+
+
+def _trees(name: str, x: Floats, target: Floats, weights: Floats, *, kind: Target, seed: int) -> Predictor:
+    from sklearn import ensemble
+
+    classify = kind == "probability"
+    if name == "boosting":
+        made = ensemble.HistGradientBoostingClassifier if classify else ensemble.HistGradientBoostingRegressor
+        model = made(max_iter=200, learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0, early_stopping=True, n_iter_no_change=8, validation_fraction=0.15, random_state=seed)  # fmt: skip
+    else:
+        made = ensemble.RandomForestClassifier if classify else ensemble.RandomForestRegressor
+        model = made(n_estimators=200, min_samples_leaf=10, max_features="sqrt", max_samples=0.7, n_jobs=1, random_state=seed)  # fmt: skip
+    model.fit(x, target, sample_weight=weights)
+    if classify:
+        return lambda new: np.asarray(model.predict_proba(new)[:, 1])
+    return lambda new: np.asarray(model.predict(new))
