@@ -11,20 +11,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from causal_orchestrator.api import Analysis, analyze, estimate, load, methods
+    from causal_orchestrator.api import Analysis, analyze, estimate, load, methods, read
     from causal_orchestrator.errors import CausalError, DesignError, EstimationError, InputError, NotApplicable
     from causal_orchestrator.problem import Estimate
     from causal_orchestrator.question import Question
 
 _HOME = {
     "Analysis": "api", "analyze": "api", "estimate": "api", "load": "api", "methods": "api",
+    "read": "api",
     "CausalError": "errors", "DesignError": "errors", "EstimationError": "errors", "InputError": "errors",
     "NotApplicable": "errors", "Estimate": "problem", "Question": "question",
 }  # fmt: skip
 
 __all__ = [
     "Analysis", "CausalError", "DesignError", "Estimate", "EstimationError", "InputError", "NotApplicable", "Question",
-    "analyze", "estimate", "load", "methods",
+    "analyze", "estimate", "load", "methods", "read",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_orchestrator import errors, estimators, laptop, runtime
+from causal_orchestrator import settings as environment
 from causal_orchestrator.backends import connect
 from causal_orchestrator.errors import CausalError, InputError
 from causal_orchestrator.question import Question
 from causal_orchestrator.question import ask as make_question
-from causal_orchestrator.settings import Settings
 from causal_orchestrator.state import Job, Step
 
 if TYPE_CHECKING:
@@ -123,12 +123,10 @@ def analyze(
         As the data and the question deserve; a refusal is no error but a verdict.
     """
     asked = _question(question, preferences, roles)
-    settings = Settings.from_environment(home=None if home is None else Path(home))
+    settings = environment.load(home=None if home is None else Path(home))
     backends = connect(settings)
-    with tempfile.TemporaryDirectory() as folder:
-        source = _source(data, backends, Path(folder))
-        job_id = runtime.start_job(backends, asked, source, tenant=TENANT)
-        laptop.run(settings, job_ids=[job_id], on_change=on_change)
+    job_id = runtime.start_job(backends, asked, _source(data, backends), tenant=TENANT)
+    laptop.run(settings.home, workers=settings.workers, job_ids=[job_id], on_change=on_change)
     return collect(backends, job_id, None if out is None else Path(out))
 
 
@@ -144,14 +142,14 @@ def _question(
     return make_question(merged)
 
 
-def _source(data: pd.DataFrame | str | Path, backends: Backends, folder: Path) -> Mapping[str, Any]:
+def _source(data: pd.DataFrame | str | Path, backends: Backends) -> Mapping[str, Any]:
     """Say where the data come from; a frame is first stored as an object."""
     if isinstance(data, str | Path):
         return {"kind": "uri", "uri": str(data)}
-    from causal_orchestrator.datasets import store_frame
+    from causal_orchestrator.datasets.snapshot import snapshot_frame
 
-    path = store_frame(data, folder / "frame.parquet")
-    stored = backends.objects.create(f"{TENANT}/uploads/{backends.new_id()}/frame.parquet", path)
+    _, parquet = snapshot_frame(data)
+    stored = backends.objects.create(f"{TENANT}/uploads/{backends.new_id()}/frame.parquet", parquet)
     return {"kind": "object", "name": stored.name, "generation": stored.generation}
 
 
@@ -243,6 +241,25 @@ def methods() -> pd.DataFrame:
         for key, spec in estimators.ESTIMATORS.items()
     ]  # fmt: skip
     return pd.DataFrame(rows).set_index("method")
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """Return the rows of any file that the product reads, by its own reading policy.
+
+    Raises
+    ------
+    InputError
+        With the code of whatever is wrong with the file.
+    """
+    from causal_orchestrator.datasets import snapshot, sources, views
+
+    with tempfile.TemporaryDirectory() as folder:
+        raw, made = Path(folder) / "raw", Path(folder) / "snapshot"
+        raw.mkdir()
+        made.mkdir()
+        snapshot.snapshot(sources.fetch(str(path), raw), made)
+        frame: pd.DataFrame = views.load(made / snapshot.SNAPSHOT)
+    return frame
 
 
 def load(path: str | Path, **kwargs: Any) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""The HTTP service: one Flask app, the same under functions-framework and on a laptop (``causal serve``)."""

@@ -1,0 +1,336 @@
+"""The routes: one table, one short function each. Every route states the right that it needs."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import Request, Response
+from werkzeug.utils import secure_filename
+
+from causal_orchestrator import runtime, strict_json
+from causal_orchestrator.errors import InputError, NotFound
+from causal_orchestrator.http.auth import Principal
+from causal_orchestrator.http.limits import TooMany
+from causal_orchestrator.http.service import MAX_JSON_BYTES, MAX_RUNNING, MAX_WAITING, Service, job_out
+from causal_orchestrator.http.statuses import STATUSES
+from causal_orchestrator.question import ask as make_question
+from causal_orchestrator.state import LIVE_JOB
+
+JOB_ID = re.compile(r"[0-9a-f]{32}")
+KEY = re.compile(r"[\x21-\x7e]{1,200}")
+UPLOAD = re.compile(r"upload://([0-9a-f]{32})/(\d{1,19})")
+STREAM_SECONDS, BEAT_SECONDS, LOOK_SECONDS = 55 * 60.0, 15.0, 0.5
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request of a known caller (`principal` is None on public routes), with the parts of its path."""
+
+    service: Service
+    request: Request
+    principal: Principal | None
+    path: Mapping[str, str]
+
+    @property
+    def tenant(self) -> str:
+        """The caller's tenant."""
+        if self.principal is None:
+            raise NotFound("there is no such job")
+        return self.principal.tenant
+
+    @property
+    def job(self) -> str:
+        """The job's ID in the path; anything else than an ID is a job that does not exist."""
+        found = self.path["job"]
+        if not JOB_ID.fullmatch(found):
+            raise NotFound("there is no such job")
+        return found
+
+
+Handler = Callable[[Call], Response]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route: `scope` is the right it needs (None: public), `summary` goes into the OpenAPI document."""
+
+    method: str
+    path: str
+    scope: str | None
+    handler: Handler
+    summary: str
+    status: int = 200
+
+
+def reply(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a JSON response."""
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(text, status=status, headers=dict(headers or {}), content_type="application/json")
+
+
+def body(call: Call) -> Mapping[str, Any]:
+    """Return the request's JSON object (raises InputError)."""
+    if call.request.mimetype != "application/json":
+        raise InputError("the body must be application/json", code="MEDIA_TYPE")
+    data = call.request.stream.read(MAX_JSON_BYTES + 1)
+    found = strict_json.parse(data, max_bytes=MAX_JSON_BYTES)
+    if not isinstance(found, dict):
+        raise InputError("the body must be a JSON object", code="NOT_AN_OBJECT")
+    return found
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------------
+
+
+def submit(call: Call) -> Response:
+    """Start a job."""
+    key = call.request.headers.get("Idempotency-Key")
+    if key is not None and not KEY.fullmatch(key):
+        raise InputError("Idempotency-Key must be 1 to 200 printable ASCII characters", code="KEY_INVALID")
+    question = make_question(body(call), strict=True)
+    source = _source(question.dataset, call.tenant)
+    _leave_room(call)
+    job_id = runtime.start_job(
+        call.service.backends, question, source, tenant=call.tenant, key=key, principal=_name(call)
+    )
+    call.service.wake()
+    job, _ = runtime.get_job(call.service.backends, job_id, tenant=call.tenant)
+    shown = job_out(job)
+    kept = ("job_id", "treatment_variable", "outcome_variable", "created_at")
+    answer = {**{name: shown[name] for name in kept}, "status": "PENDING"}
+    return reply(answer, 202, {"Location": f"/api/v1/jobs/{job_id}"})
+
+
+def _name(call: Call) -> str:
+    return "" if call.principal is None else call.principal.name
+
+
+def _source(dataset: str | None, tenant: str) -> Mapping[str, Any]:
+    """Say where the data come from: an upload of this tenant, or an address that the fetcher will check."""
+    if not dataset:
+        raise InputError("dataset is missing: an upload:// reference or a gs:// address", code="DATASET_MISSING")
+    upload = UPLOAD.fullmatch(dataset)
+    if upload:
+        name = f"{tenant}/uploads/{upload[1]}/data"
+        return {"kind": "object", "name": name, "generation": int(upload[2])}
+    if not dataset.startswith(("gs://", "bq://", "https://")):
+        raise InputError("dataset must be an upload://, gs://, bq:// or https:// address", code="URL_NOT_ALLOWED")
+    return {"kind": "uri", "uri": dataset}
+
+
+def _leave_room(call: Call) -> None:
+    """Refuse a job beyond the tenant's share; it may come back when one has ended."""
+    live = call.service.backends.documents.list(
+        "jobs", where={"tenant": call.tenant, "state": "open"}, limit=MAX_RUNNING + MAX_WAITING
+    )
+    if len(live) >= MAX_RUNNING + MAX_WAITING:
+        raise TooMany("too many jobs are waiting", code="QUOTA", details={"retry_after": 30})
+
+
+def list_jobs(call: Call) -> Response:
+    """List the caller's jobs, newest first."""
+    arguments = call.request.args
+    unknown = set(arguments) - {"status", "limit", "cursor"}
+    if unknown:
+        raise InputError(f"unknown parameter {sorted(unknown)[0][:64]!r}", code="REQUEST_INVALID")
+    status = arguments.get("status")
+    if status is not None and status not in STATUSES:
+        raise InputError(f"status must be one of {', '.join(STATUSES)}", code="REQUEST_INVALID")
+    limit = arguments.get("limit", "20")
+    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= 100:
+        raise InputError("limit must be a whole number from 1 to 100", code="REQUEST_INVALID")
+    after = arguments.get("cursor")
+    if after is not None:
+        if not JOB_ID.fullmatch(after):
+            raise InputError("cursor is not one that this service gave out", code="CURSOR_INVALID")
+        try:
+            runtime.get_job(call.service.backends, after, tenant=call.tenant)
+        except NotFound as exc:
+            raise InputError("cursor is not one that this service gave out", code="CURSOR_INVALID") from exc
+    jobs = runtime.list_jobs(
+        call.service.backends, tenant=call.tenant, status=status, limit=int(limit),
+        after=None if after is None else f"jobs/{after}",
+    )  # fmt: skip
+    cursor = jobs[-1].id if len(jobs) == int(limit) else None
+    return reply({"jobs": [job_out(job) for job in jobs], "next_cursor": cursor})
+
+
+def show(call: Call) -> Response:
+    """Show a job."""
+    job, _ = runtime.get_job(call.service.backends, call.job, tenant=call.tenant)
+    return reply(job_out(job))
+
+
+def cancel(call: Call) -> Response:
+    """Cancel a job; one that has ended stays as it is, and the answer says which."""
+    return reply(job_out(runtime.cancel(call.service.backends, call.job, tenant=call.tenant)))
+
+
+def erase(call: Call) -> Response:
+    """Delete a job and everything derived from it."""
+    receipt = runtime.erase(call.service.backends, call.job, tenant=call.tenant)
+    return reply({"job_id": call.job, "erased_at": receipt["erased_at"].isoformat()})
+
+
+def answer(call: Call) -> Response:
+    """Answer the question that a job waits on."""
+    runtime.answer(call.service.backends, call.job, body(call), tenant=call.tenant)
+    call.service.wake()
+    return show(call)
+
+
+def resume(call: Call) -> Response:
+    """Go on with a failed job from its last good step."""
+    runtime.get_job(call.service.backends, call.job, tenant=call.tenant)
+    runtime.resume(call.service.backends, call.job, tenant=call.tenant)
+    call.service.wake()
+    return show(call)
+
+
+# --- what a job left ----------------------------------------------------------------------------------------------
+
+
+def results(call: Call) -> Response:
+    """Return results.json."""
+    return _document(call, "results.json", "application/json")
+
+
+def report(call: Call) -> Response:
+    """Return the report; it carries its own policy and runs nothing."""
+    found = _document(call, "report.html", "text/html; charset=utf-8")
+    found.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+    return found
+
+
+def notebook(call: Call) -> Response:
+    """Return the notebook."""
+    found = _document(call, "analysis.ipynb", "application/x-ipynb+json")
+    found.headers["Content-Disposition"] = 'attachment; filename="analysis.ipynb"'
+    return found
+
+
+def figure(call: Call) -> Response:
+    """Return one figure."""
+    name = call.path["name"]
+    if not re.fullmatch(r"[a-z0-9_-]{1,80}\.svg", name):
+        raise NotFound("there is no such figure")
+    found = _document(call, f"figures/{name}", "image/svg+xml")
+    found.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    return found
+
+
+def _document(call: Call, name: str, kind: str) -> Response:
+    data = runtime.open_file(call.service.backends, call.job, name, tenant=call.tenant)
+    return Response(data, content_type=kind)
+
+
+def traces(call: Call) -> Response:
+    """Return every decision and step of a job."""
+    runtime.get_job(call.service.backends, call.job, tenant=call.tenant)
+    found = call.service.backends.documents.list(f"agent_traces/{call.job}/traces")
+    return reply({"traces": [_plain(document) for _, document in found]})
+
+
+def _plain(value: Any) -> Any:
+    """Return a document with its times as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if key != "op"}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def events(call: Call) -> Response:
+    """Stream the job's progress as server-sent events until it ends."""
+    job_id, tenant, service = call.job, call.tenant, call.service
+    runtime.get_job(service.backends, job_id, tenant=tenant)
+
+    def stream() -> Iterator[str]:
+        began = beat = service.monotonic()
+        last = -1
+        while service.monotonic() - began < STREAM_SECONDS:
+            try:
+                job, _ = runtime.get_job(service.backends, job_id, tenant=tenant)
+            except NotFound:
+                return
+            if job.rev != last:
+                last = job.rev
+                yield f"id: {job.rev}\nevent: progress\ndata: {json.dumps(dict(job_out(job)))}\n\n"
+            if job.state not in LIVE_JOB:
+                return
+            if service.monotonic() - beat > BEAT_SECONDS:
+                beat = service.monotonic()
+                yield ": still here\n\n"
+            service.pause(LOOK_SECONDS)
+
+    return Response(stream(), content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+# --- uploads and the service itself -------------------------------------------------------------------------------
+
+
+def upload(call: Call) -> Response:
+    """Take a file (multipart field ``file``) and return a reference for ``dataset``."""
+    if call.request.mimetype != "multipart/form-data":
+        raise InputError("the body must be multipart/form-data with the field file", code="MEDIA_TYPE")
+    found = call.request.files.get("file")
+    if found is None:
+        raise InputError("the field file is missing", code="FILE_MISSING")
+    backends = call.service.backends
+    ident = backends.new_id()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data"
+        found.save(path)
+        stored = backends.objects.create(f"{call.tenant}/uploads/{ident}/data", path)
+    shown = secure_filename(found.filename or "") or "data"
+    reference = f"upload://{ident}/{stored.generation}"
+    return reply({"dataset": reference, "name": shown, "size": stored.size, "sha256": stored.sha256}, 201)
+
+
+def health(call: Call) -> Response:
+    """Say that the service lives."""
+    return reply({"status": "ok"})
+
+
+def metrics(call: Call) -> Response:
+    """Return counts of the caller's jobs by state, in Prometheus' text form."""
+    lines = ["# TYPE causal_jobs gauge"]
+    for state in ("open", "awaiting_input", "completed", "rejected", "failed", "cancelled"):
+        found = call.service.backends.documents.list("jobs", where={"tenant": call.tenant, "state": state}, limit=1000)
+        lines.append(f'causal_jobs{{state="{state}"}} {len(found)}')
+    return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def openapi(call: Call) -> Response:
+    """Return the OpenAPI document of exactly these routes."""
+    from causal_orchestrator.http import openapi as document
+
+    return reply(document.build(ROUTES))
+
+
+API = "/api/v1"
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/health", None, health, "Say that the service lives"),
+    Route("GET", "/metrics", "read", metrics, "Count jobs"),
+    Route("GET", "/openapi.json", "read", openapi, "Describe this API"),
+    Route("POST", f"{API}/uploads", "write", upload, "Upload a dataset", 201),
+    Route("POST", f"{API}/jobs", "write", submit, "Start an analysis", 202),
+    Route("GET", f"{API}/jobs", "read", list_jobs, "List jobs, newest first"),
+    Route("GET", f"{API}/jobs/<job>", "read", show, "Show a job"),
+    Route("DELETE", f"{API}/jobs/<job>", "write", erase, "Erase a job and all that came of it"),
+    Route("POST", f"{API}/jobs/<job>/cancel", "write", cancel, "Cancel a job"),
+    Route("POST", f"{API}/jobs/<job>/answer", "write", answer, "Answer the question that a job waits on"),
+    Route("POST", f"{API}/jobs/<job>/resume", "write", resume, "Go on with a failed job"),
+    Route("GET", f"{API}/jobs/<job>/results", "read", results, "Return results.json"),
+    Route("GET", f"{API}/jobs/<job>/traces", "read", traces, "Return every decision"),
+    Route("GET", f"{API}/jobs/<job>/notebook", "read", notebook, "Return the notebook"),
+    Route("GET", f"{API}/jobs/<job>/report", "read", report, "Return the report"),
+    Route("GET", f"{API}/jobs/<job>/figures/<name>", "read", figure, "Return a figure"),
+    Route("GET", f"{API}/jobs/<job>/events", "read", events, "Stream progress"),
+)
