@@ -70,7 +70,11 @@ def effects(data: pd.DataFrame, treatment: str, outcome: str, covariates: Sequen
              "notes": ["no covariate is adjusted for"], "standardized": 0.27,
              "assumptions_tested": {"balance": {"passed": True, "value": 0.08, "detail": "largest SMD"}}},
             {"method": "ols", **common, **shifted, "role": "planned", "covariates": list(covariates),
-             "inference": "HC1", "energy_score": 0.2, "energy_components": {"balance": 0.2, "fit": 0.22}},
+             "inference": "HC1", "rows": [
+                 {"term": f"quantile {q}", "quantile": q, "estimate": found["estimate"] * (0.5 + q),
+                  "ci_lower": found["estimate"] * q - 800, "ci_upper": found["estimate"] * q + 2000}
+                 for q in (0.1, 0.25, 0.5, 0.75, 0.9)],
+             "energy_score": 0.2, "energy_components": {"balance": 0.2, "fit": 0.22}},
             {"method": "aipw", "estimand": "ATE", "status": "failed", "error": "the outcome model did not converge",
              "role": "planned"},
             {"method": "rdd", "estimand": "ATE", "status": "not_applicable", "error": "needs running_variable",
@@ -87,7 +91,14 @@ def effects(data: pd.DataFrame, treatment: str, outcome: str, covariates: Sequen
             ],
             "agreement": {"n": 2, "same_sign": 1.0},
         },
-        "heterogeneity": {},
+        "heterogeneity": {
+            "histogram": {"edges": np.linspace(-500, 3000, 21).tolist(), "counts": [20] * 20},
+            "subgroups": [
+                {"subgroup": f"{covariates[0]} {half}", "estimate": found["estimate"] * f,
+                 "ci_lower": found["ci_lower"] * f, "ci_upper": found["ci_upper"] * f}
+                for half, f in (("low", 0.8), ("high", 1.2))
+            ],
+        },
         "specification_curve": [
             {"method": method, "adjustment": adjustment, "estimate": found["estimate"] * f,
              "ci_lower": found["ci_lower"] * f, "ci_upper": found["ci_upper"] * f}
@@ -199,7 +210,8 @@ def _exploration(table: pd.DataFrame, treatment: str, covariates: Sequence[str])
     correlation = table[list(covariates)].corr()
     return {
         "quality_score": 91.0, "quality_parts": {"missing": 0.95, "duplicates": 1.0},
-        "outliers": {name: {"iqr_share": 0.04, "robust_z_share": 0.03} for name in covariates},
+        "outliers": {name: {"iqr": 4.0, "robust_z": 3.0, "share": 0.03} for name in covariates},
+        "missing_patterns": [],
         "correlations": {a: {b: float(correlation.loc[a, b]) for b in covariates} for a in covariates},
         "vif": {name: 1.1 for name in covariates},
         "balance": balance,
@@ -219,23 +231,63 @@ def _propensity(table: pd.DataFrame, treatment: str, covariates: Sequence[str]) 
     }  # fmt: skip
 
 
+def _draws(centre: float, spread: float) -> dict[str, Any]:
+    values = np.random.default_rng(3).normal(centre, spread, 100)
+    counts, edges = np.histogram(values, bins=20)
+    return {
+        "draws": 100, "mean": float(values.mean()), "std": float(values.std(ddof=1)), "estimate": 850.0,
+        "quantiles": {f"{q:g}": float(np.quantile(values, q)) for q in (0.025, 0.25, 0.5, 0.75, 0.975)},
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }  # fmt: skip
+
+
+def _robustness(covariates: Sequence[str]) -> dict[str, Any]:
+    grid = np.linspace(0.0, 0.3, 25)
+    estimate = 850.0 - 500.0 * np.sqrt(380 * np.outer(grid, grid / (1 - grid)))
+    bounds = [
+        {"covariate": name, "multiple": k, "r2_treatment": 0.02 * k * (i + 1), "r2_outcome": 0.03 * k,
+         "estimate": 700.0, "std_error": 500.0, "t": 1.4}
+        for i, name in enumerate(covariates) for k in (1, 2)
+    ]  # fmt: skip
+    return {
+        "rv": 0.13, "rv_alpha": 0.05, "alpha": 0.05, "bounds": bounds, "breakdown": {covariates[0]: 4.1},
+        "contours": {"r2_treatment": grid.tolist(), "r2_outcome": grid.tolist(), "estimate": estimate.tolist(),
+                     "t": (estimate / 500).tolist()},
+    }  # fmt: skip
+
+
 def _sensitivities(covariates: Sequence[str]) -> dict[str, Any]:
-    rng = np.random.default_rng(3)
+    ratio = 1.26
+    e_value = ratio + math.sqrt(ratio * (ratio - 1))
+    along = np.geomspace(ratio * 1.02, e_value * 4, 40)
+    placebo = {
+        "name": covariates[4], "estimate": 90.0, "ci_lower": -300.0, "ci_upper": 480.0, "standardized": 0.03,
+        "standardized_lower": -0.09, "standardized_upper": 0.15, "p_value": 0.6, "inside": False, "outside": False,
+    }  # fmt: skip
     return {
         "results": [
-            {"method": "e_value", "value": 1.82, "passed": True,
-             "interpretation": "a confounder would need risk ratios of 1.82 with treatment and outcome",
-             "details": {"e_value": 1.82, "e_value_ci": 1.31, "risk_ratio": 1.26}},
-            {"method": "cinelli_hazlett", "value": 0.13, "passed": True,
-             "interpretation": "a confounder explaining 13 % of both residual variances would explain it away",
-             "details": {"robustness_value": 0.13}},
+            {"method": "e_value", "value": e_value, "passed": None,
+             "interpretation": "A confounder would need risk ratios of 1.83 with treatment and outcome.",
+             "details": {"risk_ratio": ratio, "ci_limit": 1.0, "scale": "exp(0.91 d)",
+                         "curve": [[float(a), float(ratio * (1 - a) / (ratio - a))] for a in along]}},
+            {"method": "robustness_value", "value": 0.13, "passed": True,
+             "interpretation": "A confounder explaining 13 % of both residual variances would explain it away.",
+             "details": _robustness(covariates)},
+            {"method": "rosenbaum_bounds", "value": 1.4, "passed": None, "interpretation": "Holds up to odds of 1.4.",
+             "details": {"bounds": [{"gamma": 1 + i / 10, "p_value": 0.01 * (i + 1) ** 1.5} for i in range(10)]}},
             {"method": "placebo_treatment", "value": 0.41, "passed": True,
-             "interpretation": "permuted treatments have no effect",
-             "details": {"estimates": rng.normal(0, 600, 100).round(3).tolist()}},
-            {"method": "random_common_cause", "value": 12.0, "passed": True, "interpretation": "nothing moves",
-             "details": {}},
-            {"method": "rosenbaum", "value": None, "passed": None, "interpretation": "not run",
-             "error": "needs matched pairs"},
+             "interpretation": "Permuted treatments have no effect.", "details": _draws(0.0, 500.0)},
+            {"method": "random_common_cause", "value": 12.0, "passed": True, "interpretation": "Nothing moves.",
+             "details": _draws(850.0, 12.0)},
+            {"method": "data_subset", "value": 0.1, "passed": True, "interpretation": "Subsets agree.",
+             "details": _draws(860.0, 220.0)},
+            {"method": "bootstrap", "value": 1.02, "passed": False, "interpretation": "The spread is another.",
+             "details": _draws(855.0, 480.0)},
+            {"method": "placebo_outcomes", "value": 0.03, "passed": None,
+             "interpretation": "The interval is not inside the band.",
+             "details": {"rows": [placebo], "outside": 0, "band": 0.1}},
+            {"method": "oster", "value": None, "passed": None, "interpretation": "Could not be run: no covariates",
+             "error": "no covariates"},
         ]
     }  # fmt: skip
 

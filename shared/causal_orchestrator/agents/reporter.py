@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath as Path
+
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import InputError, NotFound
 from causal_orchestrator.figures.canvas import clean
@@ -37,9 +39,8 @@ def _artifacts(job: JobView) -> dict[str, str]:
     if "dataset_fetcher" in job.results:
         found["snapshot"] = "snapshot.parquet"
     drawn = job.get("visualizer", Figures)
-    found |= {f"figure_{figure.name}": f"figures/{figure.file}" for figure in (drawn.figures if drawn else ())}
-    names = ("effects", "diagnostics", "sensitivity")
-    return found | {f"table_{name}": f"tables/{name}.csv" for name in names}
+    found |= {f"figure_{figure.name}": figure.file for figure in (drawn.figures if drawn else ())}
+    return found | {f"table_{Path(path).stem}_{Path(path).suffix[1:]}": path for path in tables.PATHS}
 
 
 def _figures(job: JobView, read: Reader) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import BlindnessError, CausalError, Retriable
-from causal_orchestrator.figures import FIGURES, Spec, load
+from causal_orchestrator.figures import FIGURES, Spec, lacking, load
 from causal_orchestrator.figures.canvas import render, style
 from causal_orchestrator.figures.evidence import Evidence, gather
 from causal_orchestrator.question import shown
@@ -28,17 +28,12 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     skipped: dict[str, str] = {}
     files: dict[str, bytes] = {}
     for kind, spec in FIGURES.items():
-        reason = _lacking(spec, evidence)
+        reason = lacking(spec, evidence)
         if reason is None:
             reason = _draw(kind, spec, evidence, made=made, files=files)
         if reason is not None:
             skipped[kind] = reason
     return Output(Figures(figures=tuple(made), skipped=skipped), files)
-
-
-def _lacking(spec: Spec, evidence: Evidence) -> str | None:
-    missing = [need for need in spec.needs if getattr(evidence, need) is None]
-    return f"needs {' and '.join(missing)}" if missing else None
 
 
 def _draw(kind: str, spec: Spec, evidence: Evidence, *, made: list[Figure], files: dict[str, bytes]) -> str | None:
@@ -54,7 +49,7 @@ def _draw(kind: str, spec: Spec, evidence: Evidence, *, made: list[Figure], file
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RuntimeError) as exc:
         # Whatever one picture stumbles over, the others and the job do not depend on it.
         return shown(f"{type(exc).__name__}: {exc}", 300)
-    file = f"{kind}.svg"
+    file = f"figures/{kind}.svg"
     files[file] = svg
     made.append(
         Figure(

@@ -22,7 +22,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from causal_orchestrator.errors import InputError
-from causal_orchestrator.figures.evidence import Evidence  # noqa: F401  (figures import both from here)
 
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
 INK, MUTED, GRID = "#1f2933", "#5b6672", "#e3e7eb"

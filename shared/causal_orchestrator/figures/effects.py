@@ -2,42 +2,214 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
 from causal_orchestrator.errors import NotApplicable
-from causal_orchestrator.figures.canvas import BLUE, INK, MUTED, VERMILION, Drawing, Evidence, horizontal, plain, sheet
-from causal_orchestrator.figures.evidence import label
-from causal_orchestrator.results import Effect
+from causal_orchestrator.figures.canvas import (
+    BLUE,
+    INK,
+    SKY,
+    VERMILION,
+    Drawing,
+    horizontal,
+    number,
+    plain,
+    sheet,
+)
+from causal_orchestrator.figures.evidence import Evidence, label
+from causal_orchestrator.results import EffectRow
+
+MOST_ROWS = 30
 
 
 def forest(evidence: Evidence) -> Drawing:
-    """Draw every method's estimate with its interval, one group for each estimand (HON-5)."""
-    found = [e for e in (evidence.effects.effects if evidence.effects else ()) if e.estimate is not None]
-    shown_effects = [e for e in found if e.status == "ok"]
-    if not shown_effects:
+    """Draw every method's estimate with its interval, the primary first, estimands apart (HON-5)."""
+    found = [e for e in (evidence.effects.effects if evidence.effects else ()) if e.status == "ok"]
+    known = sorted((e for e in found if e.estimate is not None), key=lambda e: (e.role != "primary", e.estimand))
+    if not known:
         raise NotApplicable("no method produced an estimate")
-    shown_effects.sort(key=lambda e: (e.role != "primary", e.estimand))
-    figure, axes = sheet(1.1 + 0.34 * len(shown_effects))
-    for row, effect in enumerate(shown_effects):
-        _interval(axes, row, effect)
-    axes.axvline(0, color=INK, linewidth=0.9)
-    names = [f"{label(e.method)} ({e.estimand})" for e in shown_effects]
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.set_xlabel(f"effect on {label(evidence.question.outcome or 'the outcome')}, in its own units")
-    plain(axes)
-    horizontal(axes)
-    level = shown_effects[0].confidence_level
+    rows = [
+        Row(
+            f"{label(e.method.replace('_', ' '))} ({e.estimand})",
+            e.estimate,
+            e.ci_lower,
+            e.ci_upper,
+            e.role == "primary",
+        )
+        for e in known[:MOST_ROWS]
+    ]
+    figure = _rows(rows, _unit(evidence))
+    level = known[0].confidence_level
     return Drawing(
         figure,
-        f"Estimates with {level:.0%} intervals; the pre-declared primary method is drawn in orange and first. "
-        "Different estimands answer different questions and are not to be averaged.",
-        "; ".join(f"{e.method} ({e.estimand}) {e.estimate:.4g}" for e in shown_effects),
+        f"Estimates with {level:.0%} intervals; the pre-declared primary method stands first, in orange. Different "
+        "estimands answer different questions and are not to be averaged.",
+        "; ".join(f"{e.method} ({e.estimand}) {number(e.estimate or 0.0)}" for e in known),
     )
 
 
-def _interval(axes: object, row: int, effect: Effect) -> None:
-    colour = VERMILION if effect.role == "primary" else BLUE
-    if effect.ci_lower is not None and effect.ci_upper is not None:
-        axes.plot([effect.ci_lower, effect.ci_upper], [row, row], color=colour, linewidth=2.2)  # type: ignore[attr-defined]
-    marker = "D" if effect.role == "primary" else "o"
-    axes.plot([effect.estimate], [row], marker, color=colour, markeredgecolor="white", markersize=7)  # type: ignore[attr-defined]
-    _ = MUTED
+def distribution(evidence: Evidence) -> Drawing:
+    """Draw the sampling distribution that estimate and standard error imply, with the interval."""
+    primary = evidence.primary
+    if primary is None or primary.estimate is None or not primary.std_error:
+        raise NotApplicable("the primary has no standard error")
+    centre, spread = primary.estimate, primary.std_error
+    x = np.linspace(centre - 4 * spread, centre + 4 * spread, 241)
+    density = stats.norm.pdf(x, centre, spread)
+    figure, axes = sheet(2.5)
+    axes.fill_between(x, density, color=SKY, alpha=0.25, linewidth=0)
+    if primary.ci_lower is not None and primary.ci_upper is not None:
+        inside = (x >= primary.ci_lower) & (x <= primary.ci_upper)
+        axes.fill_between(x[inside], density[inside], color=BLUE, alpha=0.55, linewidth=0)
+    axes.axvline(centre, color=INK, linewidth=1.4)
+    axes.axvline(0, color=VERMILION, linewidth=1.4, linestyle=(0, (4, 3)))
+    axes.set_yticks([])
+    axes.set_xlabel(_unit(evidence))
+    axes.spines["left"].set_visible(False)
+    plain(axes)
+    return Drawing(
+        figure,
+        f"The estimate's approximate sampling distribution; dark is the {primary.confidence_level:.0%} interval, "
+        "dashed is no effect.",
+        f"Estimate {number(centre)} with standard error {number(spread)}.",
+    )
+
+
+def specification_curve(evidence: Evidence) -> Drawing:
+    """Draw the estimates over methods and adjustment sets, in order of size (SEL-3)."""
+    table = [
+        row for row in (evidence.effects.specification_curve if evidence.effects else ()) if _value(row) is not None
+    ]
+    if len(table) < 3:
+        raise NotApplicable("needs three specifications or more")
+    table.sort(key=lambda row: (_value(row) or 0.0, str(row.get("method"))))
+    figure, axes = sheet(2.8)
+    for place, row in enumerate(table):
+        low, high = row.get("ci_lower"), row.get("ci_upper")
+        if low is not None and high is not None:
+            axes.plot([place, place], [low, high], color="#a9c9df", linewidth=max(1.2, 120 / len(table) ** 1.2))
+    axes.plot(range(len(table)), [_value(row) for row in table], "o", color=BLUE, markersize=4.5)
+    axes.axhline(0, color=INK, linewidth=0.9)
+    primary = evidence.primary
+    if primary is not None and primary.estimate is not None:
+        axes.axhline(primary.estimate, color=VERMILION, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.set_xticks([])
+    axes.set_xlabel(f"{len(table)} combinations of method and adjustment set, by size of the estimate")
+    axes.set_ylabel("effect")
+    plain(axes, "y")
+    values = [_value(row) or 0.0 for row in table]
+    same = np.mean(np.sign(values) == np.sign(np.median(values)))
+    return Drawing(
+        figure,
+        f"Estimates under other defensible choices; dashed is the headline. {same:.0%} have the sign of the median.",
+        f"Estimates range from {number(min(values))} to {number(max(values))}.",
+    )
+
+
+def individual(evidence: Evidence) -> Drawing:
+    """Draw how the estimated effects of single units are spread."""
+    found = evidence.effects.heterogeneity if evidence.effects else {}
+    histogram = found.get("histogram") or (found.get("cate") or {}).get("histogram") or {}
+    edges, counts = histogram.get("edges"), histogram.get("counts")
+    if not edges or not counts:
+        raise NotApplicable("no method estimated effects of single units")
+    figure, axes = sheet(2.6)
+    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=BLUE, edgecolor="white")
+    axes.axvline(0, color=VERMILION, linewidth=1.4, linestyle=(0, (4, 3)))
+    axes.set_xlabel(_unit(evidence))
+    axes.set_ylabel("units")
+    plain(axes)
+    return Drawing(
+        figure,
+        "Estimated effects given the covariates; their spread mixes true differences with noise.",
+        f"{sum(counts)} effects between {number(edges[0])} and {number(edges[-1])}.",
+    )
+
+
+def subgroups(evidence: Evidence) -> Drawing:
+    """Draw the effects in subgroups."""
+    found = [row for row in _effect_rows(evidence) if row.subgroup is not None and row.estimate is not None]
+    table = (evidence.effects.heterogeneity.get("subgroups") if evidence.effects else None) or ()
+    rows = [Row(label(str(r.subgroup)), r.estimate, r.ci_lower, r.ci_upper) for r in found]
+    rows += [
+        Row(label(str(r.get("subgroup", r.get("term", "")))), r["estimate"], r.get("ci_lower"), r.get("ci_upper"))
+        for r in table
+        if r.get("estimate") is not None
+    ]
+    if not rows:
+        raise NotApplicable("no effects in subgroups were estimated")
+    rows = rows[:MOST_ROWS]
+    return Drawing(
+        _rows(rows, _unit(evidence)),
+        "Effects in subgroups, each with its own interval; differences between them are exploratory.",
+        "; ".join(f"{row.name} {number(row.estimate or 0.0)}" for row in rows),
+    )
+
+
+def quantiles(evidence: Evidence) -> Drawing:
+    """Draw the effects on the outcome's quantiles."""
+    rows = [r for r in _effect_rows(evidence) if r.quantile is not None and r.estimate is not None]
+    rows.sort(key=lambda r: r.quantile or 0.0)
+    if len(rows) < 2:
+        raise NotApplicable("no effects on quantiles were estimated")
+    x = [r.quantile or 0.0 for r in rows]
+    figure, axes = sheet(2.7)
+    if all(r.ci_lower is not None and r.ci_upper is not None for r in rows):
+        axes.fill_between(x, [r.ci_lower or 0.0 for r in rows], [r.ci_upper or 0.0 for r in rows], color=SKY, alpha=0.3)
+    axes.plot(x, [r.estimate or 0.0 for r in rows], "o-", color=BLUE, markersize=5)
+    axes.axhline(0, color=INK, linewidth=0.9)
+    axes.set_xlabel("quantile of the outcome")
+    axes.set_ylabel("effect")
+    plain(axes, "y")
+    return Drawing(
+        figure,
+        "Difference between the arms' quantiles of the outcome, with intervals.",
+        "; ".join(f"{r.quantile:g}: {number(r.estimate or 0.0)}" for r in rows),
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a forest plot."""
+
+    name: str
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    headline: bool = False
+
+
+def _rows(rows: Sequence[Row], unit: str) -> Any:
+    figure, axes = sheet(1.0 + 0.36 * len(rows))
+    for place, row in enumerate(rows):
+        colour = VERMILION if row.headline else BLUE
+        if row.lower is not None and row.upper is not None:
+            axes.plot([row.lower, row.upper], [place, place], color=colour, linewidth=2.4, solid_capstyle="round")
+        axes.plot([row.estimate], [place], "D" if row.headline else "o", color=colour, markeredgecolor="white",
+                  markersize=8)  # fmt: skip
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel(unit)
+    axes.locator_params(axis="x", nbins=6)
+    plain(axes)
+    horizontal(axes)
+    return figure
+
+
+def _effect_rows(evidence: Evidence) -> list[EffectRow]:
+    return [row for e in (evidence.effects.effects if evidence.effects else ()) if e.status == "ok" for row in e.rows]
+
+
+def _unit(evidence: Evidence) -> str:
+    return f"effect on {label(evidence.question.outcome or 'the outcome')}"
+
+
+def _value(row: Any) -> float | None:
+    value = row.get("estimate")
+    return float(value) if isinstance(value, int | float) else None

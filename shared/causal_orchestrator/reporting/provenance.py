@@ -92,6 +92,7 @@ def manifest(job: JobView, *, files: Mapping[str, bytes], replies_sha256: str = 
         "schema_version": "1.0",
         "run_id": run_id(job, replies_sha256=replies_sha256),
         "job_id": job.id,
+        "request": request(job),
         "tenant": job.tenant,
         "dataset": {
             "requested": job.question.dataset,
@@ -114,6 +115,15 @@ def manifest(job: JobView, *, files: Mapping[str, bytes], replies_sha256: str = 
         "errors": {agent: dict(error) for agent, error in sorted(job.errors.items())},
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
+
+
+def request(job: JobView) -> dict[str, Any]:
+    """Return the question as it was asked, without the roles that were proposed here: asking it again is the replay."""
+    profile = job.get("data_profiler", results.Profile)
+    asked = profile.question if profile else job.question
+    left_out = {"dataset", "notify_url", *(profile.proposed if profile else ())}
+    values: dict[str, Any] = asked.model_dump(mode="json", exclude_defaults=True)
+    return {name: value for name, value in values.items() if name not in left_out}
 
 
 def with_run(manifest_json: bytes, run: Mapping[str, Any]) -> bytes:

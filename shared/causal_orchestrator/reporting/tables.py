@@ -26,6 +26,9 @@ EFFECTS = (
 )  # fmt: skip
 DIAGNOSTICS = ("name", "value", "threshold", "passed", "detail")
 SENSITIVITIES = ("method", "value", "passed", "interpretation")
+PATHS = tuple(
+    f"tables/{name}.{end}" for name in ("effects", "diagnostics", "sensitivity") for end in ("csv", "md", "tex")
+)
 
 
 def build(document: ResultsDocument) -> dict[str, bytes]:

@@ -27,6 +27,8 @@ def number(value: float | None) -> str:
         text = f"{value:.{2 - math.floor(math.log10(size))}f}"
     else:
         text = f"{value:.2e}"
+    if "." in text and "e" not in text:
+        text = text.rstrip("0").rstrip(".")
     return text.replace("-", "−")
 
 
