@@ -105,7 +105,9 @@ def vote(
         samples = [data, *(data[rows] for rows in draws[: count - 1])]
         search = discovery.load(key)
         try:
-            found = [search(_scaled(part), knowledge=knowledge, alpha=alpha, seed=seed + i) for i, part in enumerate(samples)]
+            found = [
+                search(_scaled(part), knowledge=knowledge, alpha=alpha, seed=seed + i) for i, part in enumerate(samples)
+            ]
         # A search of a library may fail in ways of its own on degenerate columns; the others still vote.
         except (CausalError, ValueError, ArithmeticError, IndexError, KeyError, np.linalg.LinAlgError) as exc:
             skipped[key] = f"failed: {type(exc).__name__}"
@@ -159,7 +161,13 @@ def gate(ballot: Ballot, decision: Decision) -> Gate:
     validity = 1.0 - len(decision.dropped) / proposed if proposed else 1.0
     confidence = validity * (0.5 * strength + 0.35 * agreement + 0.15 * sparsity)
     return Gate(
-        decision="ACCEPT" if confidence >= 0.8 else "AUGMENT" if confidence >= 0.5 else "REVIEW" if confidence >= 0.3 else "REJECT",
+        decision="ACCEPT"
+        if confidence >= 0.8
+        else "AUGMENT"
+        if confidence >= 0.5
+        else "REVIEW"
+        if confidence >= 0.3
+        else "REJECT",
         confidence=round(confidence, 6),
         reasons=(
             f"mean edge confidence {strength:.2f} over {joined} edges",

@@ -61,7 +61,7 @@ def respect(votes: Votes, knowledge: Knowledge) -> Votes:
     A vote for a forbidden direction still says that the two are adjacent, so it counts for the other direction
     where that is open.
     """
-    kept = np.where(knowledge.forbidden, 0.0, votes)
+    kept: Votes = np.where(knowledge.forbidden, 0.0, votes)
     turned = np.where(knowledge.forbidden & ~knowledge.forbidden.T, votes, 0.0).T
     kept = np.minimum(kept + turned, 1.0)
     kept[knowledge.required] = 1.0
@@ -86,10 +86,12 @@ def votes_from_marks(marks: NDArray[np.int_]) -> Votes:
     """
     at_target, at_source = marks.T, marks
     arrow = at_target == 1
-    votes = np.where(arrow & (at_source == -1), 1.0, 0.0)
-    votes = np.where(arrow & (at_source == 2), 0.5, votes)
+    votes = np.zeros(marks.shape)
+    votes[arrow & (at_source == -1)] = 1.0
+    votes[arrow & (at_source == 2)] = 0.5
     plain = np.isin(at_target, (-1, 2)) & np.isin(at_source, (-1, 2))
-    return np.where(plain, 0.5, votes)
+    votes[plain] = 0.5
+    return votes
 
 
 def equivalence_class(dag: NDArray[np.bool_]) -> Votes:
@@ -123,7 +125,7 @@ def _meek(compelled: NDArray[np.bool_], adjacent: NDArray[np.bool_]) -> NDArray[
     """Return the edges that one pass of Meek's rules directs."""
     p = len(adjacent)
     apart = ~adjacent & ~np.eye(p, dtype=bool)
-    open_ = adjacent & ~compelled & ~compelled.T
+    open_: NDArray[np.bool_] = adjacent & ~compelled & ~compelled.T
     # Rule 1: k → i — j with k, j apart. Rule 2: i → k → j with i — j.
     first = (compelled.T.astype(int) @ apart.astype(int)) > 0
     second = (compelled.astype(int) @ compelled.astype(int)) > 0
@@ -132,4 +134,5 @@ def _meek(compelled: NDArray[np.bool_], adjacent: NDArray[np.bool_]) -> NDArray[
     for i, j in np.argwhere(open_):
         between = np.flatnonzero(open_[i] & compelled[:, j])
         third[i, j] = any(apart[k, m] for k in between for m in between)
-    return open_ & (first | second | third)
+    rules: NDArray[np.bool_] = first | second | third
+    return np.logical_and(open_, rules)

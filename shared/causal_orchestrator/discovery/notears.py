@@ -66,7 +66,12 @@ def fit(covariance: Votes, *, forbidden: np.ndarray, penalty: float = PENALTY) -
     while violation > _TOLERANCE and rho < _LARGEST_RHO:
         while rho < _LARGEST_RHO:
             step = minimize(
-                _lagrangian, split, args=(covariance, penalty, rho, multiplier), method="L-BFGS-B", jac=True, bounds=bounds
+                _lagrangian,
+                split,
+                args=(covariance, penalty, rho, multiplier),
+                method="L-BFGS-B",
+                jac=True,
+                bounds=bounds,
             ).x
             now, _ = _acyclicity(_join(step, p))
             if now <= 0.25 * violation:
@@ -87,9 +92,7 @@ def _acyclicity(weights: Votes) -> tuple[float, Votes]:
     return float(np.trace(power)) - len(weights), power.T * weights * 2.0
 
 
-def _lagrangian(
-    split: Votes, covariance: Votes, penalty: float, rho: float, multiplier: float
-) -> tuple[float, Votes]:
+def _lagrangian(split: Votes, covariance: Votes, penalty: float, rho: float, multiplier: float) -> tuple[float, Votes]:
     p = len(covariance)
     weights = _join(split, p)
     unexplained = np.eye(p) - weights

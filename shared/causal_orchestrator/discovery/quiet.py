@@ -16,7 +16,11 @@ from causal_orchestrator.discovery.knowledge import Knowledge
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Swallow what a library writes to the terminal, and its warnings about numerics."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         yield
 
