@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_orchestrator import errors, estimators, laptop, runtime
-from causal_orchestrator import settings as environment
 from causal_orchestrator.backends import connect
 from causal_orchestrator.errors import CausalError, InputError
 from causal_orchestrator.question import Question
 from causal_orchestrator.question import ask as make_question
+from causal_orchestrator.settings import Settings
 from causal_orchestrator.state import Job, Step
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ def analyze(
         As the data and the question deserve; a refusal is no error but a verdict.
     """
     asked = _question(question, preferences, roles)
-    settings = environment.load(home=None if home is None else Path(home))
+    settings = Settings.from_environment(home=None if home is None else Path(home))
     backends = connect(settings)
     job_id = runtime.start_job(backends, asked, _source(data, backends), tenant=TENANT)
-    laptop.run(settings.home, workers=settings.workers, job_ids=[job_id], on_change=on_change)
+    laptop.run(settings, job_ids=[job_id], on_change=on_change)
     return collect(backends, job_id, None if out is None else Path(out))
 
 

@@ -489,14 +489,14 @@ def _profile(arguments: argparse.Namespace) -> int:
 
 def _discover(arguments: argparse.Namespace) -> int:
     from causal_orchestrator import runtime
-    from causal_orchestrator import settings as environment
     from causal_orchestrator.api import TENANT
     from causal_orchestrator.backends import connect
     from causal_orchestrator.errors import EstimationError
     from causal_orchestrator.question import shown
+    from causal_orchestrator.settings import Settings
 
     analysis = _planned(arguments, auto_discover=True)
-    backends = connect(environment.load(home=arguments.home))
+    backends = connect(Settings.from_environment(home=arguments.home))
     job, steps = runtime.get_job(backends, analysis.job_id, tenant=TENANT)
     graph = runtime.view(backends, job, steps).results.get("causal_discovery")
     if graph is None:
@@ -550,10 +550,10 @@ def _example(arguments: argparse.Namespace) -> int:
 
 
 def _service(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    from causal_orchestrator import settings as environment
     from causal_orchestrator.backends import connect
+    from causal_orchestrator.settings import Settings
 
-    settings = environment.load(home=arguments.home)
+    settings = Settings.from_environment(home=arguments.home)
     return settings, connect(settings)
 
 
@@ -618,7 +618,7 @@ def _jobs_watch(arguments: argparse.Namespace) -> int:
     settings, backends = _service(arguments)
     runtime.get_job(backends, arguments.job, tenant=TENANT)
     with _progress(quiet=arguments.json) as on_change:
-        laptop.run(settings.home, workers=settings.workers, job_ids=[arguments.job], on_change=on_change)
+        laptop.run(settings, job_ids=[arguments.job], on_change=on_change)
     return _jobs_show(arguments)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import jwt
 
-from causal_orchestrator.backends.ports import Backends
+from causal_orchestrator.backends.ports import Backends, Found, Writes
 from causal_orchestrator.errors import CausalError
 
 BASE62 = string.digits + string.ascii_letters
@@ -105,7 +105,12 @@ def add_key(backends: Backends, key: str, *, name: str, tenant: str, role: Role)
 def revoke_key(backends: Backends, key: str) -> None:
     """Make a key worthless, from now on."""
     path, now = _path(backends, key), backends.now()
-    backends.documents.update([path], lambda found: {path: {**found[path], "revoked_at": now}} if found[path] else {})
+
+    def revoke(found: Found) -> Writes:
+        known = found[path]
+        return {} if known is None else {path: {**known, "revoked_at": now}}
+
+    backends.documents.update([path], revoke)
 
 
 def authenticate(backends: Backends, header: str | None, *, environment: str, tokens: TokenRules | None) -> Principal:

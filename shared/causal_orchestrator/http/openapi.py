@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from causal_orchestrator import __version__
+from causal_orchestrator.http.statuses import STATUSES
+from causal_orchestrator.question import Question
+
 if TYPE_CHECKING:
-    pass
+    from causal_orchestrator.http.routes import Route
 
 JOB_SCHEMA: dict[str, Any] = {
     "type": "object",
