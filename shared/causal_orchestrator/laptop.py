@@ -6,7 +6,6 @@ and runs steps. All of them meet only in the store, so any of them may be killed
 
 from __future__ import annotations
 
-import importlib
 import os
 import select
 import subprocess
@@ -16,25 +15,23 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 from causal_orchestrator import runtime
 from causal_orchestrator.agents import Spec
 from causal_orchestrator.backends.local import Store, open_store
 from causal_orchestrator.backends.local.presence import lock
-from causal_orchestrator.backends.local.queue import CHANGES, WORK, Delivery
+from causal_orchestrator.backends.local.queue import CHANGES, WORK
 from causal_orchestrator.errors import CausalError, StorageError
 from causal_orchestrator.log import event
-from causal_orchestrator.settings import load
+from causal_orchestrator.settings import Settings
 from causal_orchestrator.state import LIVE_JOB, Job, job_path, lease_path
+from causal_orchestrator.worker import GRACE_SECONDS, POLL_SECONDS, agents_at, deliver
 
 AGENTS = "causal_orchestrator.agents:AGENTS"
 SWEEP_SECONDS = 60.0
-POLL_SECONDS = 0.02
 WATCH_SECONDS = 1.0
 BATCH = 32
-GRACE_SECONDS = 5.0
 MAX_EARLY_DEATHS = 5
 ONE_THREAD = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -66,17 +63,15 @@ class _Loop:
 
 
 def run(
-    home: Path, *, workers: int = 1, idle: float = 0.0, on_change: OnChange | None = None,
+    settings: Settings, *, idle: float = 0.0, on_change: OnChange | None = None,
     job_ids: Collection[str] | None = None, agents: str = AGENTS,
 ) -> list[Job]:  # fmt: skip
     """Deliver until the given jobs have ended (or, with None, until no live job was left for `idle` seconds).
 
     Parameters
     ----------
-    home : Path
-        The folder of the embedded store.
-    workers : int
-        Worker processes; 0 runs the agents in the calling process.
+    settings : Settings
+        Where the store is and how many worker processes there are; 0 runs the agents in the calling process.
     on_change : callable
         Called with a job whenever it has changed.
     agents : str
@@ -92,11 +87,11 @@ def run(
     StorageError
         If the store is damaged or the workers do not start.
     """
-    with _opened(home, workers, agents) as loop:
+    with _opened(settings, agents) as loop:
         quiet_since = time.monotonic()
         looked = 0.0
         while True:
-            handled = _turn(loop, in_process=not workers, on_change=on_change)
+            handled = _turn(loop, on_change)
             now = time.monotonic()
             if not handled and now - looked >= WATCH_SECONDS:
                 looked = now
@@ -112,62 +107,23 @@ def run(
                 _wait(loop)
 
 
-def serve_loop(home: Path, *, stop: threading.Event, workers: int = 1, agents: str = AGENTS) -> None:
+def serve_loop(settings: Settings, *, stop: threading.Event, agents: str = AGENTS) -> None:
     """Deliver until `stop` is set."""
-    with _opened(home, workers, agents) as loop:
+    with _opened(settings, agents) as loop:
         while not stop.is_set():
-            if not _turn(loop, in_process=not workers, on_change=None):
+            if not _turn(loop, None):
                 _wait(loop)
             loop.seen.clear()
-
-
-def agents_at(path: str) -> Mapping[str, Spec]:
-    """Import the table of agents that ``module:name`` names."""
-    module, _, name = path.partition(":")
-    found: Mapping[str, Spec] = getattr(importlib.import_module(module), name or "AGENTS")
-    return found
 
 
 # --- delivering ---------------------------------------------------------------------------------------------------
 
 
-def deliver(store: Store, delivery: Delivery, agents: Mapping[str, Spec]) -> None:
-    """Do what a message asks for and settle it; what fails is delivered again later."""
-    body = delivery.body
-    try:
-        if delivery.topic == CHANGES:
-            runtime.coordinate(store.backends, body["job_id"], agents=agents)
-        else:
-            with _task(body):
-                runtime.run_step(store.backends, body["job_id"], body["step"], part=body.get("part"), agents=agents)
-    except Exception as exc:
-        code = exc.code if isinstance(exc, CausalError) else type(exc).__name__
-        event("delivery_failed", severity="WARNING", job_id=body.get("job_id"), topic=delivery.topic, error=code)
-        store.queue.refuse(delivery, f"{code}: {exc}")
-    else:
-        store.queue.acknowledge(delivery)
-
-
-@contextmanager
-def _task(body: Mapping[str, object]) -> Iterator[None]:
-    """Say in the environment which share of the step this is, as Cloud Run does for a task."""
-    if "part" not in body:
-        yield
-        return
-    names = {"CLOUD_RUN_TASK_INDEX": str(body["part"]), "CLOUD_RUN_TASK_COUNT": str(body["parts"])}
-    os.environ.update(names)
-    try:
-        yield
-    finally:
-        for name in names:
-            os.environ.pop(name, None)
-
-
-def _turn(loop: _Loop, *, in_process: bool, on_change: OnChange | None) -> bool:
+def _turn(loop: _Loop, on_change: OnChange | None) -> bool:
     """Handle what is due now and look after the workers; say whether there was anything."""
     store = loop.store
     handled = False
-    lanes = (CHANGES, WORK) if in_process else (CHANGES,)
+    lanes = (CHANGES,) if loop.workers else (CHANGES, WORK)
     for lane in lanes:
         for delivery in store.queue.take(lane, holder=store.presence.name, limit=BATCH if lane == CHANGES else 1):
             deliver(store, delivery, loop.agents)
@@ -207,15 +163,15 @@ def _any_live(store: Store) -> bool:
 
 
 @contextmanager
-def _opened(home: Path, workers: int, agents: str) -> Iterator[_Loop]:
+def _opened(settings: Settings, agents: str) -> Iterator[_Loop]:
     """Open the store, start workers and the sweeper; leave no process and no loan behind."""
-    store = open_store(load(home=home))
+    store = open_store(settings)
     store.presence.scratch()
     loop = _Loop(store=store, agents=agents_at(agents), agents_path=agents)
     over = threading.Event()
     sweeper = threading.Thread(target=_sweep, args=(loop, over), daemon=True)
     try:
-        loop.workers = [_start(loop) for _ in range(workers)]
+        loop.workers = [_start(loop) for _ in range(settings.workers)]
         sweeper.start()
         yield loop
     finally:

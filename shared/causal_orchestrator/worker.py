@@ -5,22 +5,26 @@ Its standard input is the parent's hand: a byte wakes it, the end of the stream 
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from causal_orchestrator import agents as agent_table
-from causal_orchestrator import laptop
+from causal_orchestrator import runtime
 from causal_orchestrator.agents import Spec
-from causal_orchestrator.backends.local import background, open_store
-from causal_orchestrator.backends.local.queue import VISIBILITY, WORK, Delivery
+from causal_orchestrator.backends.local import Store, background, open_store
+from causal_orchestrator.backends.local.queue import CHANGES, VISIBILITY, WORK, Delivery
+from causal_orchestrator.errors import CausalError
 from causal_orchestrator.log import event
-from causal_orchestrator.settings import load
+from causal_orchestrator.settings import Settings
 
 POLL_SECONDS = 0.02
+GRACE_SECONDS = 5.0
 
 
 def main(name: str, agents_path: str) -> None:
@@ -29,10 +33,10 @@ def main(name: str, agents_path: str) -> None:
     told = os.dup(1)
     os.dup2(2, 1)
     wake, over = threading.Event(), threading.Event()
-    store = open_store(load())
+    store = open_store(Settings.from_environment())
     store.presence.name = name
     store.presence.scratch()
-    agents = laptop.agents_at(agents_path)
+    agents = agents_at(agents_path)
     threading.Thread(target=_listen, args=(wake, over), daemon=True).start()
     cold = _modules(agents)
     held: list[Delivery] = []
@@ -40,7 +44,7 @@ def main(name: str, agents_path: str) -> None:
         while not over.is_set():
             held[:] = store.queue.take(WORK, holder=name)
             if held:
-                laptop.deliver(store, held[0], agents)
+                deliver(store, held[0], agents)
                 held.clear()
                 os.write(told, b"\n")
             elif next(cold, None) is None:
@@ -49,13 +53,52 @@ def main(name: str, agents_path: str) -> None:
     store.close()
 
 
+def agents_at(path: str) -> Mapping[str, Spec]:
+    """Import the table of agents that ``module:name`` names."""
+    module, _, name = path.partition(":")
+    found: Mapping[str, Spec] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def deliver(store: Store, delivery: Delivery, agents: Mapping[str, Spec]) -> None:
+    """Do what a message asks for and settle it; what fails is delivered again later."""
+    body = delivery.body
+    try:
+        if delivery.topic == CHANGES:
+            runtime.coordinate(store.backends, body["job_id"], agents=agents)
+        else:
+            with _task(body):
+                runtime.run_step(store.backends, body["job_id"], body["step"], part=body.get("part"), agents=agents)
+    except Exception as exc:
+        code = exc.code if isinstance(exc, CausalError) else type(exc).__name__
+        event("delivery_failed", severity="WARNING", job_id=body.get("job_id"), topic=delivery.topic, error=code)
+        store.queue.refuse(delivery, f"{code}: {exc}")
+    else:
+        store.queue.acknowledge(delivery)
+
+
+@contextmanager
+def _task(body: Mapping[str, object]) -> Iterator[None]:
+    """Say in the environment which share of the step this is, as Cloud Run does for a task."""
+    if "part" not in body:
+        yield
+        return
+    names = {"CLOUD_RUN_TASK_INDEX": str(body["part"]), "CLOUD_RUN_TASK_COUNT": str(body["parts"])}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+
+
 def _listen(wake: threading.Event, over: threading.Event) -> None:
     """Pass on the parent's nudges; at its end leave, at the latest after a while in the middle of a step."""
     while os.read(0, 4096):
         wake.set()
     over.set()
     wake.set()
-    time.sleep(laptop.GRACE_SECONDS)
+    time.sleep(GRACE_SECONDS)
     os._exit(1)
 
 

@@ -16,7 +16,6 @@ from causal_orchestrator.errors import InputError
 
 MAX_BYTES = 1_000_000  # below Firestore's 1 MiB a document
 MAX_DEPTH = 18  # below Firestore's 20
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def encode(document: Mapping[str, Any]) -> str:
@@ -50,7 +49,7 @@ def timestamp(moment: datetime) -> str:
     """Return a moment as text of fixed width in UTC, which sorts as time does."""
     if moment.tzinfo is None:
         raise InputError("a datetime without a time zone cannot be stored", code="NOT_JSON")
-    return f"{moment.astimezone(UTC):{_TIME}}".rjust(27, "0")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def split(path: str) -> tuple[str, str]:
@@ -94,5 +93,5 @@ def _key(key: Any) -> str:
 def _restore(found: dict[str, Any]) -> Any:
     moment = found.get("$datetime")
     if moment is not None:
-        return datetime.strptime(moment, _TIME).replace(tzinfo=UTC)
+        return datetime.fromisoformat(moment)
     return {key[1:] if key.startswith("$") else key: value for key, value in found.items()}

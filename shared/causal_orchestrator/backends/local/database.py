@@ -19,9 +19,9 @@ CREATE TABLE IF NOT EXISTS documents(
     created_at TEXT, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS documents_by_id ON documents(collection, id);
 CREATE INDEX IF NOT EXISTS documents_by_time ON documents(collection, tenant, created_at, id)
-    WHERE tenant IS NOT NULL AND created_at IS NOT NULL;
+    WHERE created_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS documents_by_state ON documents(collection, state, id)
-    WHERE tenant IS NOT NULL AND state IS NOT NULL;
+    WHERE state IS NOT NULL;
 CREATE TABLE IF NOT EXISTS queue(
     id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, lane TEXT NOT NULL, topic TEXT NOT NULL,
     body TEXT NOT NULL, visible_at REAL NOT NULL, deliveries INTEGER NOT NULL DEFAULT 0,

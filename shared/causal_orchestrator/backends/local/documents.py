@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from causal_orchestrator.backends.encoding import decode, encode, split, timestamp
@@ -11,6 +12,7 @@ from causal_orchestrator.backends.local.database import Database, translated
 from causal_orchestrator.backends.ports import Document, Found, Writes
 from causal_orchestrator.errors import NotFound
 
+Listing = list[tuple[str, Document]]
 COLUMNS = ("tenant", "state", "status")
 WRITE = """
 INSERT INTO documents(path, collection, id, tenant, state, status, created_at, body) VALUES(?,?,?,?,?,?,?,?)
@@ -45,34 +47,27 @@ class LocalDocuments:
             texts = {path: None if new is None else encode(new) for path, new in writes.items()}
             for path, text in texts.items():
                 self._write(connection, path, writes[path], text)
-        return {
-            path: decode(text) if (text := texts.get(path)) else found[path] if path not in texts else None
-            for path in paths
-        }
+        written = {path: None if text is None else decode(text) for path, text in texts.items()}
+        return {**found, **written}
 
     def list(
         self, collection: str, *, where: Mapping[str, Any] | None = None, newest_first: bool = False,
         limit: int | None = None, after: str | None = None,
-    ) -> list[tuple[str, Document]]:  # fmt: skip
+    ) -> Listing:  # fmt: skip
         """Return (path, document) by ID, or by `created_at` and ID descending (those that have it)."""
         wanted = dict(where or {})
-        clauses, values = ["collection=?"], [collection]
-        for name in COLUMNS:
-            if isinstance(wanted.get(name), str):
-                clauses.append(f"{name}=?")
-                values.append(wanted[name])
-        order = "id"
+        terms = {"collection": collection, **{name: wanted[name] for name in COLUMNS if _indexed(wanted, name)}}
+        clauses = [f"{name}=?" for name in terms]
+        values = list(terms.values())
         if newest_first:
             clauses.append("created_at IS NOT NULL")
-            order = "created_at DESC, id DESC"
         if after is not None:
-            clause, more = self._beyond(after, newest_first=newest_first)
+            clause, beyond = self._beyond(after, newest_first=newest_first)
             clauses.append(clause)
-            values += more
-        if "tenant" not in wanted and "state" in wanted:
-            clauses.append("tenant IS NOT NULL") if collection == "jobs" else None
+            values += beyond
+        order = "created_at DESC, id DESC" if newest_first else "id"
         query = f"SELECT path, body FROM documents WHERE {' AND '.join(clauses)} ORDER BY {order}"  # noqa: S608
-        found: list[tuple[str, Document]] = []
+        found: Listing = []
         with translated():
             for path, body in self._database.connection().execute(query, values):
                 if limit is not None and len(found) >= limit:
@@ -82,14 +77,14 @@ class LocalDocuments:
                     found.append((path, document))
         return found
 
-    def _beyond(self, after: str, *, newest_first: bool) -> tuple[str, list[str]]:
+    def _beyond(self, after: str, *, newest_first: bool) -> tuple[str, tuple[str, ...]]:
         _, key = split(after)
         if not newest_first:
-            return "id>?", [key]
+            return "id>?", (key,)
         last = self.get(after)
         if last is None or "created_at" not in last:
             raise NotFound("the page before ended with a document that is gone")
-        return "(created_at, id)<(?,?)", [timestamp(last["created_at"]), key]
+        return "(created_at, id)<(?,?)", (timestamp(last["created_at"]), key)
 
     def _read(self, connection: sqlite3.Connection, path: str) -> Document | None:
         row = connection.execute("SELECT body FROM documents WHERE path=?", (path,)).fetchone()
@@ -101,9 +96,13 @@ class LocalDocuments:
             return
         collection, key = split(path)
         moment = document.get("created_at")
-        created = timestamp(moment) if hasattr(moment, "astimezone") else None
-        indexed = [document.get(name) if isinstance(document.get(name), str) else None for name in COLUMNS]
+        created = timestamp(moment) if isinstance(moment, datetime) else None
+        indexed = [document[name] if _indexed(document, name) else None for name in COLUMNS]
         connection.execute(WRITE, (path, collection, key, *indexed, created, text))
         parts = path.split("/")
         if parts[0] == "jobs" and parts[2:3] == ["steps"]:
             self._on_step(connection, parts[1])
+
+
+def _indexed(document: Mapping[str, Any], name: str) -> bool:
+    return isinstance(document.get(name), str)

@@ -17,7 +17,7 @@ LOCK = "lock"
 
 
 class Presence:
-    """This process's folder, made on first use; its temporary files go there and are swept away with it."""
+    """The folder of this process, made on first use; temporary files go there and are swept away with it."""
 
     def __init__(self, folder: Path, new_id: Callable[[], str]) -> None:
         self._folder = folder

@@ -124,6 +124,8 @@ class LocalQueue:
 
     def extend(self, *held: Delivery) -> None:
         """Prolong loans that are still being worked on."""
+        if not held:
+            return
         with self._database.transaction(durable=False) as connection:
             for delivery in held:
                 connection.execute(
