@@ -87,7 +87,9 @@ def outstanding(job: JobView, agents: Agents) -> frozenset[str]:
     known = set(facts(job, agents))
     coming: set[str] = set()
     while True:
-        able = {n for n, s in agents.items() if n not in coming and set(s.requires) <= known and _wanted(n, job, agents)}
+        able = {
+            n for n, s in agents.items() if n not in coming and set(s.requires) <= known and _wanted(n, job, agents)
+        }
         if not able:
             return frozenset(coming)
         coming |= able

@@ -24,6 +24,8 @@ MAX_DEATHS = 2
 LEASE = timedelta(seconds=60)
 RENEWAL_SECONDS = 15.0
 RESEND_AFTER = timedelta(seconds=30)
+BACK_OFF = timedelta(seconds=2)
+MAX_BACK_OFF = timedelta(minutes=5)
 INLINE_RESULT_BYTES = 64 * 1024
 
 JobState = Literal["open", "awaiting_input", "completed", "rejected", "failed", "cancelled", "erased"]
@@ -87,6 +89,7 @@ class Pause(State):
     step: int
     question: str
     default: Mapping[str, Any] = {}
+    asked_at: datetime
     until: datetime
     answer: Mapping[str, Any] | None = None
 
@@ -100,6 +103,7 @@ class Part(State):
     state: StepState = "queued"
     attempt: int = 0
     queued_at: datetime
+    not_before: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     result: Mapping[str, Any] | None = None
@@ -132,7 +136,11 @@ class Lease(State):
 
 
 class Job(State):
-    """A question and the life of its answer. Counters only grow."""
+    """A question and the life of its answer. Counters only grow.
+
+    `answers` holds what the person said to every question so far. `done` says that nothing is left to do, recording
+    included, so that the sweeper passes by; `collected` that no orphaned object of it is left.
+    """
 
     id: str
     tenant: str
@@ -152,12 +160,16 @@ class Job(State):
     steps: int = 1
     hops: int = 0
     calls: int = 0
+    tokens: int = 0
     iteration: int = 0
     resumed: int = 0
     plan_sha256: str | None = None
     unblinded_at: datetime | None = None
     pause: Pause | None = None
+    answers: Mapping[str, Any] = {}
     error: Failure | None = None
+    done: bool = False
+    collected: bool = False
     rev: int = 0
     op: str = ""
 
@@ -215,10 +227,12 @@ def claim(step: Any, lease: Lease | None, *, now: datetime, holder: str) -> tupl
     Fenced
         If it has ended.
     Busy
-        If another attempt holds a valid lease.
+        If another attempt holds a valid lease, or the step rests after a failure.
     """
     if step.state in ENDED_STEP:
         raise Fenced(f"step {step.number} has ended ({step.state})")
+    if step.state == "queued" and step.not_before is not None and now < step.not_before:
+        raise Busy(f"step {step.number} rests until {step.not_before:%H:%M:%S}")
     if step.state == "running" and lease is not None and lease.until > now:
         raise Busy(f"step {step.number} is being worked on until {lease.until:%H:%M:%S}")
     if step.attempt >= MAX_ATTEMPTS:
@@ -264,7 +278,8 @@ def release(step: Any, attempt: int, *, now: datetime, death: str | None = None)
     if death and deaths.count(death) >= MAX_DEATHS:
         error = Failure(code="INTERNAL", message=death, kind="internal")
         return step.change(state="failed", ended_at=now, error=error, deaths=deaths)
-    return step.change(state="queued", queued_at=now, deaths=deaths)
+    rest = min(MAX_BACK_OFF, BACK_OFF * 2**step.attempt)
+    return step.change(state="queued", queued_at=now, not_before=now + rest, deaths=deaths)
 
 
 def exhaust(step: Any, *, now: datetime) -> Any:
@@ -302,24 +317,39 @@ def end(job: Job, state: JobState, *, now: datetime, error: Failure | None = Non
 
 
 def await_input(job: Job, pause: Pause, *, now: datetime) -> Job:
-    """Put a question to the person (raises Fenced)."""
-    if job.state != "open":
-        raise Fenced(f"the job is {job.state}")
+    """Put a question to the person, once per step (raises Fenced)."""
+    if job.state != "open" or (job.pause is not None and job.pause.step >= pause.step):
+        raise Fenced(f"the job is {job.state}, or this was asked before")
     return touch(job, now=now, state="awaiting_input", status="AWAITING_INPUT", pause=pause)
 
 
-def take_answer(job: Job, answer: Mapping[str, Any] | None, *, question: Question, now: datetime) -> Job:
-    """Go on with the person's answer, or with the stated default (raises Fenced)."""
+def take_answer(job: Job, answer: Mapping[str, Any] | None, *, now: datetime) -> Job:
+    """Go on with the person's answer, or with the stated default; the wait does not count (raises Fenced)."""
     if job.state != "awaiting_input" or job.pause is None:
         raise Fenced(f"the job awaits no input ({job.state})")
-    answered = job.pause.change(answer=dict(job.pause.default if answer is None else answer))
-    return touch(job, now=now, state="open", pause=answered, question=question)
+    said = dict(job.pause.default if answer is None else answer)
+    waited = max(timedelta(0), now - job.pause.asked_at)
+    return touch(
+        job, now=now, state="open", pause=job.pause.change(answer=said), answers={**job.answers, **said},
+        deadline_at=job.deadline_at + waited,
+    )  # fmt: skip
 
 
-def reopen(job: Job, *, now: datetime, deadline_at: datetime) -> Job:
+def reopen(job: Job, *, now: datetime, deadline_at: datetime, status: str) -> Job:
     """Reopen a failed job, on a person's word (raises Fenced)."""
     if job.state != "failed":
         raise Fenced(f"only a failed job can be resumed, this one is {job.state}")
     return touch(
-        job, now=now, state="open", ended_at=None, error=None, resumed=job.resumed + 1, deadline_at=deadline_at
-    )
+        job, now=now, state="open", status=status, ended_at=None, error=None, resumed=job.resumed + 1, done=False,
+        deadline_at=max(deadline_at, job.deadline_at),
+    )  # fmt: skip
+
+
+def wipe(job: Job, *, now: datetime) -> Job:
+    """Forget what an ended job was about; only its place remains until it is removed (raises Fenced)."""
+    if job.state in LIVE_JOB:
+        raise Fenced(f"the job is {job.state}; cancel it first")
+    return touch(
+        job, now=now, state="erased", status="ERASED", question=Question(), answers={}, error=None, pause=None,
+        done=False,
+    )  # fmt: skip

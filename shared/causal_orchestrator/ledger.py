@@ -1,0 +1,272 @@
+"""Traces, audit, costs, summaries and memory of a job, written by a reader of ended steps.
+
+Nothing here takes part in the loop: every document is derived from what was committed, created once under a key that
+follows from it, and written again by whoever comes next if a writer died.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from causal_orchestrator.agents import AGENTS, JobView, Spec
+from causal_orchestrator.backends.ports import Backends, Document, Found, Writes
+from causal_orchestrator.question import canonical_json
+from causal_orchestrator.state import ENDED_STEP, LIVE_JOB, Job, Step, job_path, touch
+from causal_orchestrator.store import commit, load, read_job, view
+
+Agents = Mapping[str, Spec]
+
+SUMMARY_BYTES = 64 * 1024
+START = "0" * 64
+
+
+def trace_path(job: str, number: int) -> str:
+    """Return where the trace of a step stands."""
+    return f"agent_traces/{job}/traces/{number:04d}"
+
+
+def event_path(job: str, number: int) -> str:
+    """Return where an event of the audit stands."""
+    return f"audit/{job}/events/{number:06d}"
+
+
+def collections(job: str) -> list[str]:
+    """Return the collections that are written here for a job."""
+    return [f"agent_traces/{job}/traces", f"audit/{job}/events"]
+
+
+def documents(job: str) -> list[str]:
+    """Return the single documents that are written here for a job."""
+    return [f"results/{job}", f"causal_paths/{job}", f"costs/{job}"]
+
+
+def record(backends: Backends, job_id: str, *, agents: Agents = AGENTS) -> None:
+    """Write what is not yet written about the ended steps of a job, and of the job itself once it has ended."""
+    job, steps = load(backends, job_id)
+    if job is None or job.done or job.state == "erased":
+        return
+    ended = [step for step in steps if step.state in ENDED_STEP]
+    over = job.state not in LIVE_JOB
+    if ended and (over or backends.documents.get(trace_path(job_id, ended[-1].number)) is None):
+        _append(backends, job, ended, over)
+        for step in ended:
+            _once(backends, job_id, trace_path(job_id, step.number), _trace(step))
+    if over:
+        _conclude(backends, job, steps, agents)
+
+
+def _once(backends: Backends, job_id: str, path: str, document: Document, *, renew: bool = False) -> None:
+    """Write a document for a job that is still there, unless it stands already."""
+    above = job_path(job_id)
+
+    def change(found: Found) -> Writes:
+        job = read_job(found[above])
+        if job is None or job.state == "erased" or (found[path] is not None and not renew):
+            return {}
+        return {path: document}
+
+    commit(backends, [above, path], change)
+
+
+# --- traces and costs ---------------------------------------------------------------------------------------------
+
+
+def _seconds(step: Step) -> float:
+    if step.started_at is None or step.ended_at is None:
+        return 0.0
+    return max(0.0, (step.ended_at - step.started_at).total_seconds())
+
+
+def _trace(step: Step) -> Document:
+    """Return a step as people read it: who chose it and why, what it saw, what it left."""
+    return {
+        "agent": step.agent,
+        "timestamp": step.ended_at,
+        "action": step.state,
+        "reasoning": step.decision.reasoning,
+        "decided_by": step.decision.by,
+        "view_sha256": step.decision.view_sha256,
+        "alternatives": [dict(choice) for choice in step.decision.alternatives],
+        "refused": list(step.decision.refused),
+        "inputs": {"parameters": dict(step.parameters), "reads": [read.model_dump() for read in step.reads]},
+        "outputs": _outputs(step),
+        "tools_called": [],
+        "duration_ms": round(1000 * _seconds(step)),
+        "attempt": step.attempt,
+        "iteration": step.iteration,
+    }
+
+
+def _outputs(step: Step) -> Document:
+    result = step.result_object.sha256 if step.result_object else _hash(step.result) if step.result else None
+    return {
+        "result_sha256": result,
+        "files": {name: pinned.model_dump() for name, pinned in step.files.items()},
+        "error": None if step.error is None else step.error.model_dump(),
+    }
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def _costs(job: Job, steps: Sequence[Step]) -> Document:
+    """Return what the job cost, per step: wall-clock seconds of the attempt that counted, and reserved model calls."""
+    rows = [
+        {"step": s.number, "agent": s.agent, "seconds": _seconds(s), "attempts": s.attempt, "heavy": s.heavy}
+        for s in steps
+    ]
+    total = sum(_seconds(step) for step in steps)
+    return {"job": job.id, "steps": rows, "seconds": total, "model_calls": job.calls, "model_tokens": job.tokens}
+
+
+# --- audit --------------------------------------------------------------------------------------------------------
+
+
+def _facts(job: Job, ended: Sequence[Step], over: bool) -> list[dict[str, Any]]:
+    """Return what happened, in order, each fact with a key that no other has."""
+    facts: list[dict[str, Any]] = [
+        {"key": "start", "at": job.created_at, "action": "started", "by": job.principal, "tenant": job.tenant}
+    ]
+    for step in ended:
+        outputs = _outputs(step)
+        facts.append(
+            {
+                "key": f"step/{step.number}/{step.attempt}", "at": step.ended_at, "action": f"step {step.state}",
+                "by": step.agent, "decided_by": step.decision.by, "result_sha256": outputs["result_sha256"],
+                "reads_sha256": _hash([read.model_dump() for read in step.reads]),
+            }
+        )  # fmt: skip
+    if over:
+        facts.append(
+            {
+                "key": f"end/{job.resumed}", "at": job.ended_at, "action": f"job {job.state}", "by": "coordinator",
+                "code": job.error.code if job.error else None, "calls": job.calls,
+            }
+        )  # fmt: skip
+    return facts
+
+
+def _append(backends: Backends, job: Job, ended: Sequence[Step], over: bool) -> None:
+    """Append the facts that the audit does not hold yet, each chained to the one before it."""
+    for fact in _facts(job, ended, over):
+        while not _chained(backends, job.id, fact):
+            continue
+
+
+def _chained(backends: Backends, job_id: str, fact: Mapping[str, Any]) -> bool:
+    """Try to append a fact at the chain's end; False if another writer took that place."""
+    events = [event for _, event in backends.documents.list(f"audit/{job_id}/events")]
+    if any(event["key"] == fact["key"] for event in events):
+        return True
+    event = {**fact, "number": len(events), "before": events[-1]["hash"] if events else START}
+    event["hash"] = _event_hash(event)
+    above, path = job_path(job_id), event_path(job_id, len(events))
+
+    def change(found: Found) -> Writes:
+        job = read_job(found[above])
+        if job is None or job.state == "erased" or found[path] is not None:
+            return {}
+        return {path: event}
+
+    found, _ = commit(backends, [above, path], change)
+    stands = found[path]
+    return stands is None or stands["hash"] == event["hash"]
+
+
+def _event_hash(event: Mapping[str, Any]) -> str:
+    kept = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in event.items() if k not in ("hash", "op")}
+    return _hash(kept)
+
+
+def verify_audit(backends: Backends, job_id: str) -> int | None:
+    """Return the number of the first event of a job's audit that does not fit the chain, or None if all do."""
+    before = START
+    for k, (path, event) in enumerate(backends.documents.list(f"audit/{job_id}/events")):
+        fits = path == event_path(job_id, k) and event["number"] == k and event["before"] == before
+        if not fits or event["hash"] != _event_hash(event):
+            return k
+        before = event["hash"]
+    return None
+
+
+# --- the end of a job ---------------------------------------------------------------------------------------------
+
+
+def _conclude(backends: Backends, job: Job, steps: Sequence[Step], agents: Agents) -> None:
+    """Write the summary of an ended job, what is worth remembering of it, and that nothing is left to do."""
+    seen = view(backends, job, steps)
+    _once(backends, job.id, f"costs/{job.id}", _costs(job, steps), renew=True)
+    _once(backends, job.id, f"results/{job.id}", _summary(job, steps, seen, agents), renew=True)
+    path = _path(job, seen, agents)
+    if path is not None:
+        _once(backends, job.id, f"causal_paths/{job.id}", path, renew=True)
+    _close(backends, job)
+
+
+def _close(backends: Backends, job: Job) -> None:
+    path, now = job_path(job.id), backends.now()
+
+    def change(found: Found) -> Writes:
+        current = read_job(found[path])
+        if current is None or current.done or (current.state, current.resumed) != (job.state, job.resumed):
+            return {}
+        return {path: touch(current, now=now, done=True).document()}
+
+    commit(backends, [path], change)
+
+
+def _of(seen: JobView, agents: Agents, record: str) -> Mapping[str, Any]:
+    """Return the result of the agent that writes this kind of record."""
+    return next(
+        (seen.results[name] for name, spec in agents.items() if spec.result == record and name in seen.results), {}
+    )
+
+
+def _primary(seen: JobView, agents: Agents) -> Mapping[str, Any]:
+    effects = _of(seen, agents, "Effects")
+    rows: Sequence[Mapping[str, Any]] = effects.get("effects", ())
+    return next((row for row in rows if row.get("method") == effects.get("primary")), {})
+
+
+_EFFECT = ("method", "estimand", "estimate", "std_error", "ci_lower", "ci_upper", "p_value", "n", "status")
+
+
+def _summary(job: Job, steps: Sequence[Step], seen: JobView, agents: Agents) -> Document:
+    """Return a readable summary with pointers to the full results, in at most 64 KiB."""
+    report, primary = _of(seen, agents, "Report"), _primary(seen, agents)
+    files = {
+        name: pinned.model_dump() for step in steps for name, pinned in step.files.items() if agents[step.agent].final
+    }
+    summary: dict[str, Any] = {
+        "job": job.id, "tenant": job.tenant, "status": job.status, "ended_at": job.ended_at,
+        "treatment": seen.question.treatment, "outcome": seen.question.outcome, "verdict": report.get("verdict"),
+        "headline": report.get("headline"), "run_id": report.get("run_id"), "plan_sha256": job.plan_sha256,
+        "effect": {name: primary.get(name) for name in _EFFECT} if primary else None,
+        "error": None if job.error is None else job.error.model_dump(),
+        "warnings": {name: dict(error) for name, error in seen.errors.items()}, "files": files,
+    }  # fmt: skip
+    for name in ("warnings", "headline", "files"):
+        if len(canonical_json({k: str(v) for k, v in summary.items()}).encode()) > SUMMARY_BYTES:
+            summary[name] = None
+    return summary
+
+
+def _path(job: Job, seen: JobView, agents: Agents) -> Document | None:
+    """Return what later jobs may learn from this one; None unless its verdict lets the effect stand."""
+    report, primary = _of(seen, agents, "Report"), _primary(seen, agents)
+    if job.state != "completed" or report.get("verdict") not in ("answer", "limited"):
+        return None
+    sensitivities: Sequence[Mapping[str, Any]] = _of(seen, agents, "Sensitivities").get("results", ())
+    return {
+        "job": job.id, "tenant": job.tenant, "created_at": job.ended_at, "domain": seen.question.domain,
+        "treatment": seen.question.treatment, "outcome": seen.question.outcome,
+        "effect": {name: primary.get(name) for name in _EFFECT},
+        "confounders": list(_of(seen, agents, "Plan").get("adjustment_set", ())),
+        "refutations": {str(row["method"]): row.get("passed") for row in sensitivities},
+        "grade": _of(seen, agents, "Interpretation").get("grade"), "verdict": report["verdict"],
+        "summary": str(report.get("headline", ""))[:2000], "run_id": report.get("run_id"),
+    }  # fmt: skip
