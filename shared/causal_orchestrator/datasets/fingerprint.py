@@ -27,6 +27,8 @@ def digest(column: Any) -> str:
     """Return the SHA-256 of one column's values (a pyarrow.ChunkedArray of a type that snapshots have)."""
     hashed = hashlib.sha256()
     hashed.update(np.packbits(pc.is_valid(column).to_numpy()).tobytes())
+    if pa.types.is_large_string(column.type):  # how pandas hands its text columns over
+        column = column.cast(pa.string())
     for chunk in column.chunks:
         if pa.types.is_string(chunk.type):
             lengths = pc.fill_null(pc.binary_length(chunk), 0).to_numpy(zero_copy_only=False)
