@@ -34,13 +34,13 @@ LIST_ROLES = (
 )  # fmt: skip
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
 
 
 # A column's name as the data spell it; length is capped where names are read (datasets), not here.
 Column = Annotated[str, Field(min_length=1, max_length=1024)]
-Columns = Annotated[tuple[Column, ...], BeforeValidator(_as_list), Field(max_length=2000)]
+Columns = Annotated[tuple[Column, ...], BeforeValidator(_as_tuple), Field(max_length=2000)]
 
 
 class _Model(BaseModel):
@@ -173,8 +173,10 @@ class Question(_Model):
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
-def ask(data: Mapping[str, Any]) -> Question:
+def ask(data: Mapping[str, Any], *, strict: bool = False) -> Question:
     """Make a question from a mapping, with one sentence for whatever is wrong with it.
+
+    `strict` takes no value of a neighbouring type (``"5"`` for 5), as befits requests from outside.
 
     Raises
     ------
@@ -182,7 +184,7 @@ def ask(data: Mapping[str, Any]) -> Question:
         If a field is unknown, of the wrong type, out of its range, or two roles collide (``ROLE_CONFLICT``).
     """
     try:
-        return Question.model_validate(data)
+        return Question.model_validate(_tuples(data) if strict else data, strict=strict)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -190,6 +192,13 @@ def ask(data: Mapping[str, Any]) -> Question:
         code = "ROLE_CONFLICT" if "ROLE_CONFLICT" in text else "REQUEST_INVALID"
         text = text.removeprefix("ROLE_CONFLICT: ")
         raise InputError(f"{where}: {text}" if where else text, code=code, details={"field": where}) from exc
+
+
+def _tuples(value: Any) -> Any:
+    """Return JSON with its lists as tuples: that is how JSON writes a tuple, and strict validation knows no other."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def canonical_json(value: object) -> str:
