@@ -184,11 +184,11 @@ def check_cells(name: str, values: Any, limits: Limits) -> None:
 
 
 def _is_plain_text(kind: Any) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_text(kind: Any) -> bool:
-    return _is_plain_text(kind) or (pa.types.is_dictionary(kind) and _is_plain_text(kind.value_type))
+    return _is_plain_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 def _is_readable(kind: Any) -> bool:

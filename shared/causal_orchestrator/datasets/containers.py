@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ REFUSED = (
     (b"SQLite format 3", "an SQLite database"), (b"ORC", "an ORC file"), (b"Obj\x01", "an Avro file"),
     (b"$FL2", "an SPSS file"), (b"$FL3", "an SPSS file"), (b"\x7fELF", "a program"), (b"MZ", "a program"),
 )  # fmt: skip
+# A record, or a list of records or lists; the header of a CSV file hardly begins so.
+JSON = re.compile(rb'\{\s*["}]|\[\s*[\[{\]]')
 KNOWN = "save the table as CSV, JSON, xlsx, Parquet, Feather or dta"
 
 
@@ -92,9 +95,13 @@ def _sniff_text(start: bytes) -> str:
     lowered = head[:512].lower()
     if lowered.startswith((b"<!doctype", b"<html", b"<?xml", b"<table", b"<!--")):
         raise InputError(f"the file is a web page or XML, which is not read; {KNOWN}", code="UNSUPPORTED_FORMAT")
-    if head[:1] in (b"[", b"{"):
-        return "json"
-    return "text"
+    return "json" if JSON.match(head) else "text"
+
+
+def looks_like_json(path: Path) -> bool:
+    """Return whether a UTF-8 text begins as a list or a record does."""
+    with path.open("rb") as raw:
+        return bool(JSON.match(raw.read(4096).lstrip()))
 
 
 def _inner(path: Path) -> str:

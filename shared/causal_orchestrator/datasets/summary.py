@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from causal_orchestrator.datasets.remarks import Remarks
 from causal_orchestrator.results import ColumnSummary, Kind, finite
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+DTYPES = {"double": "float64", "timestamp[us]": "datetime64[us]"}
 SMALL_CELL = 10  # counts below it may point at a person
 MOST_LEVELS = 50
 MOST_CATEGORIES = 1_000
@@ -31,11 +33,20 @@ PERSONAL_NAME = re.compile(
     r"credit[\W_]?card|card[\W_]?(no|number)|birth[\W_]?(date|day)|date[\W_]?of[\W_]?birth|dob)($|[\W_])",
     re.IGNORECASE,
 )
+TIME_NAME = re.compile(r"(^|[\W_])(t|time|year|quarter|month|week|day|date|hour|period|wave|round)", re.IGNORECASE)
 ID_NAME = re.compile(r"(^|[\W_])(id|uuid|guid|key|code|number|no|nr|index|rownames?)$|^(id|uuid)", re.IGNORECASE)
 
 
-def summarise(table: Any, remarks: Remarks) -> tuple[ColumnSummary, ...]:
-    """Describe every column of a typed table on its own.
+@dataclass(frozen=True)
+class Summary:
+    """Every column on its own, and how many rows are exact copies of an earlier one (missing equals missing)."""
+
+    columns: tuple[ColumnSummary, ...]
+    n_duplicate_rows: int
+
+
+def summarise(table: Any, remarks: Remarks) -> Summary:
+    """Describe the columns of a typed table.
 
     Parameters
     ----------
@@ -46,26 +57,19 @@ def summarise(table: Any, remarks: Remarks) -> tuple[ColumnSummary, ...]:
 
     Returns
     -------
-    tuple of ColumnSummary, in the order of the columns
-        Aliases are x0, x1, …; levels of fewer than ten rows are only counted.
+    Summary
+        Columns in their order, with the aliases x0, x1, …; levels of fewer than ten rows are only counted.
     """
     drafts = []
+    rows = np.zeros(table.num_rows, dtype=np.uint64)
     for position, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
-        drafts.append(_describe(name, f"x{position}", column, remarks))
+        levels, codes = text.encode(column)
+        counts = np.bincount(codes, minlength=len(levels) + 1)[: len(levels)]
+        drafts.append(_describe(name, levels, counts, column, remarks) | {"alias": f"x{position}"})
+        rows = _mix(rows * np.uint64(0x9E3779B97F4A7C15) + codes.astype(np.uint64) + np.uint64(position))
     flags = remarks.flags()
-    return tuple(ColumnSummary(**draft, flags=flags.get(draft["name"], ())) for draft in drafts)
-
-
-def count_duplicates(table: Any) -> int:
-    """Return how many rows are exact copies of an earlier one (missing equals missing)."""
-    if not table.num_columns or not table.num_rows:
-        return 0
-    mixed = np.zeros(table.num_rows, dtype=np.uint64)
-    for position, column in enumerate(table.columns):
-        _, codes = text.encode(column)
-        with np.errstate(over="ignore"):
-            mixed = _mix(mixed * np.uint64(0x9E3779B97F4A7C15) + codes.astype(np.uint64) + np.uint64(position))
-    return int(table.num_rows - np.unique(mixed).size)
+    columns = tuple(ColumnSummary(**draft, flags=flags.get(draft["name"], ())) for draft in drafts)
+    return Summary(columns, int(table.num_rows - np.unique(rows).size))
 
 
 def _mix(x: Any) -> Any:
@@ -76,12 +80,10 @@ def _mix(x: Any) -> Any:
         return x ^ (x >> np.uint64(31))
 
 
-def _describe(name: str, alias: str, column: Any, remarks: Remarks) -> dict[str, Any]:
-    levels, codes = text.encode(column)
-    counts = np.bincount(codes, minlength=len(levels) + 1)[: len(levels)]
+def _describe(name: str, levels: Any, counts: Any, column: Any, remarks: Remarks) -> dict[str, Any]:
     present = int(counts.sum())
     draft: dict[str, Any] = {
-        "name": name, "alias": alias, "dtype": str(column.type), "n": len(column), "n_missing": len(column) - present,
+        "name": name, "dtype": DTYPES.get(str(column.type), str(column.type)), "n": len(column), "n_missing": len(column) - present,
         "n_unique": len(levels), "integer": pa.types.is_integer(column.type) or pa.types.is_boolean(column.type),
     }  # fmt: skip
     personal = _personal(name, levels, column.type)
@@ -120,9 +122,10 @@ def _kind(name: str, levels: Any, counts: Any, n: int, dtype: Any) -> Kind:
 
 
 def _is_key(name: str, levels: Any) -> bool:
-    """Return whether unique integers are a key: consecutive, or called one."""
+    """Return whether unique integers are a key: called one, or counting the rows without being called a time."""
     bounds = pc.min_max(levels).as_py()
-    return bool(bounds["max"] - bounds["min"] + 1 == len(levels) or ID_NAME.search(name))
+    counting = bounds["min"] in (0, 1) and bounds["max"] - bounds["min"] + 1 == len(levels)
+    return bool(ID_NAME.search(name) or (counting and not TIME_NAME.search(name)))
 
 
 def _personal(name: str, levels: Any, dtype: Any) -> bool:
@@ -183,6 +186,7 @@ def _moments(name: str, levels: Any, counts: Any, remarks: Remarks) -> dict[str,
     if suspects := _sentinels(values, counts):
         remarks.add("SENTINEL_SUSPECT", name, suspects)
     return {
+        "integer": bool((values == np.floor(values)).all()),
         "mean": finite(mean), "std": finite(std), "minimum": float(values[0]), "maximum": float(values[-1]),
         "quantiles": _quantiles(values, counts), "skewness": finite(skewness),
         "share_zero": float(counts[values == 0].sum() / n), "mass_points": _mass_points(values, counts),
@@ -202,8 +206,7 @@ def _quantiles(values: Any, counts: Any) -> dict[str, float]:
 def _mass_points(values: Any, counts: Any) -> dict[str, int]:
     if values.size <= 20:
         return {}
-    heavy = np.flatnonzero(counts >= max(SMALL_CELL, MASS * counts.sum()))
-    heavy = sorted(heavy, key=lambda i: -counts[i])[:10]
+    heavy = sorted(np.flatnonzero(counts >= max(SMALL_CELL, MASS * counts.sum())), key=lambda i: -counts[i])[:10]
     return {_number(values[i]): int(counts[i]) for i in heavy}
 
 

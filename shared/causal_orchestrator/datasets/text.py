@@ -50,7 +50,7 @@ BOOLEAN_WORDS = frozenset().union(*PAIRS) | {"0", "1"}
 EXACT = 1 << 53
 
 
-def parse(name: str, values: Any, remarks: Remarks) -> Any:
+def parse(name: str, values: Any, remarks: Remarks, *, only_dates: bool = False) -> Any:
     """Give a column of text its type.
 
     Parameters
@@ -60,6 +60,8 @@ def parse(name: str, values: Any, remarks: Remarks) -> Any:
     values : pyarrow.ChunkedArray of string, length n
     remarks : Remarks
         Takes what was noticed.
+    only_dates : bool
+        Whether texts may only become times (for formats that have numbers and booleans of their own).
 
     Returns
     -------
@@ -77,17 +79,10 @@ def parse(name: str, values: Any, remarks: Remarks) -> Any:
     if blank.all():
         return _spread(pa.nulls(len(levels), pa.float64()), codes)
     missing = blank | _among(levels, MISSING)
-    number = _matches(levels, NUMBER)
-    absent = missing | _among(levels, SENTINELS)
-    infinite = _matches(levels, INFINITE)
-    if (number | infinite).any() and (number | infinite | absent).all():
-        return _numbers(name, levels, codes, counts, number, infinite, missing, blank, remarks)
-    words = {word.casefold() for word in levels.filter(pa.array(~missing)).to_pylist()[:64]}
-    if words in PAIRS and (~missing).sum() <= 64:
-        return _booleans(name, levels, codes, counts, missing, blank, remarks)
-    if words and words <= BOOLEAN_WORDS and not number.all():
-        remarks.add("BINARY_AMBIGUOUS", name)
-        return _text(name, levels, codes, counts, blank, remarks)
+    if not only_dates:
+        typed = _numbers_or_booleans(name, levels, codes, counts, missing, blank, remarks)
+        if typed is not None:
+            return typed
     style = _date_style(levels, missing)
     if style and not missing.all():
         return _dates(name, levels, codes, counts, missing, blank, style, remarks)
@@ -150,6 +145,22 @@ def _numbers(
     if sentinels:
         remarks.add("SENTINEL_SUSPECT", name, sentinels)
     return _spread(typed, codes)
+
+
+def _numbers_or_booleans(
+    name: str, levels: Any, codes: Any, counts: Any, missing: Any, blank: Any, remarks: Remarks
+) -> Any:
+    number = _matches(levels, NUMBER)
+    absent = missing | _among(levels, SENTINELS)
+    infinite = _matches(levels, INFINITE)
+    if (number | infinite).any() and (number | infinite | absent).all():
+        return _numbers(name, levels, codes, counts, number, infinite, missing, blank, remarks)
+    words = {word.casefold() for word in levels.filter(pa.array(~missing)).to_pylist()[:64]}
+    if words in PAIRS and (~missing).sum() <= 64:
+        return _booleans(name, levels, codes, counts, missing, blank, remarks)
+    if words and words <= BOOLEAN_WORDS and not number.all():
+        remarks.add("BINARY_AMBIGUOUS", name)
+    return None
 
 
 def refuse_infinite(name: str, count: int) -> None:

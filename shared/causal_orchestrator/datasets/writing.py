@@ -18,12 +18,12 @@ ROW_GROUP = 131_072
 def describe(reading: Reading, *, source_sha256: str | None, name: str) -> Snapshot:
     """Describe a table that was read (its `source_sha256` is the fingerprint where there was no file)."""
     table = reading.table
-    columns = summary.summarise(table, reading.remarks)
+    found = summary.summarise(table, reading.remarks)
     sha256 = fingerprint.fingerprint(table)
     return Snapshot(
         sha256=sha256, source_sha256=source_sha256 or sha256, source_name=name, n_rows=table.num_rows,
-        n_columns=table.num_columns, columns=columns, format=reading.format, encoding=reading.encoding,
-        delimiter=reading.delimiter, n_duplicate_rows=summary.count_duplicates(table), warnings=reading.remarks.tell(),
+        n_columns=table.num_columns, columns=found.columns, format=reading.format, encoding=reading.encoding,
+        delimiter=reading.delimiter, n_duplicate_rows=found.n_duplicate_rows, warnings=reading.remarks.tell(),
     )  # fmt: skip
 
 
