@@ -25,7 +25,6 @@ from causal_orchestrator.discovery import columns
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.identification import graph as graphs
 from causal_orchestrator.identification import placebo
-from causal_orchestrator.identification.design import described_randomisation
 from causal_orchestrator.question import Question
 from causal_orchestrator.results import (
     AdjustmentSet,
@@ -68,8 +67,7 @@ class _Scene:
 
     @property
     def randomized(self) -> bool:
-        said = described_randomisation(f"{self.question.description}\n{self.question.query}")
-        return self.question.randomized or (said is not None and not self.question.instruments)
+        return self.question.randomized and not self.question.instruments
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,12 @@ THRESHOLDS: Mapping[str, float] = {
     "smd": 0.1,
     "vif": 10.0,
     "overlap": 0.8,
+    "overlap_minimum": 0.5,
     "propensity_low": 0.05,
     "propensity_high": 0.95,
     "placebo_band": 0.1,
+    "precision": 0.2,
+    "suspicion": 0.5,
     "energy_warning": 0.65,
     "energy_gap": 0.05,
     "effective_f": 10.0,
@@ -173,15 +176,17 @@ def _check_names(question: Question) -> None:
 
 
 def _study(question: Question, found: _Found, arms: _Arms) -> _Study:
-    refuted, instruments = _refuted(found, arms), _instruments(question, found)
+    adjustment, instruments = _adjustment(question, found), _instruments(question, found)
+    refuted = _refuted(found, arms, adjustment)
     considered = designs.cases(
         question,
         structure=found.profile.structure,
+        proposed=found.profile.proposed,
         instruments=instruments,
         refuted=refuted,
         n_switching_units=arms.n_switching_units,
     )
-    return _Study(question, found, arms, _adjustment(question, found), instruments, refuted, considered)
+    return _Study(question, found, arms, adjustment, instruments, refuted, considered)
 
 
 def _adjustment(question: Question, found: _Found) -> tuple[str, ...]:
@@ -191,9 +196,14 @@ def _adjustment(question: Question, found: _Found) -> tuple[str, ...]:
 
 
 def _instruments(question: Question, found: _Found) -> tuple[str, ...]:
-    if question.instruments:
+    """Return the instruments given, or those of the graph where adjustment cannot do without them."""
+    if question.instruments or found.confounders is None or not _no_backdoor_set(found):
         return question.instruments
-    return found.confounders.instruments if found.confounders else ()
+    return found.confounders.instruments
+
+
+def _no_backdoor_set(found: _Found) -> bool:
+    return found.confounders is not None and any(w.code == "NO_BACKDOOR_SET" for w in found.confounders.warnings)
 
 
 def _arms(read: Reader, question: Question, profile: Profile) -> _Arms:
@@ -214,13 +224,17 @@ def _switching(frame: pd.DataFrame, treatment: str, unit: str | None) -> int:
     return int((frame.groupby(unit, observed=True)[treatment].nunique() > 1).sum())
 
 
-def _refuted(found: _Found, arms: _Arms) -> tuple[str, ...]:
-    question = found.profile.question
+def _refuted(found: _Found, arms: _Arms, adjustment: Sequence[str]) -> tuple[str, ...]:
+    """Return the covariates that contradict a declared randomisation; suspected consequences of treatment do not."""
+    question, exploration = found.profile.question, found.exploration
     counts = tuple(arms.per_level.values())
     # Under stratified or clustered assignment the simple spread is too small, so nothing is refuted by it.
-    if found.exploration is None or len(counts) != 2 or question.strata or question.cluster:
+    if not question.randomized or exploration is None or len(counts) != 2 or question.strata or question.cluster:
         return ()
-    return designs.refutes_randomisation(found.exploration.balance, counts[1], counts[0])
+    before = set(adjustment) - {s.column for s in exploration.suspicions if s.score >= THRESHOLDS["suspicion"]}
+    return designs.refutes_randomisation(
+        [b for b in exploration.balance if b.covariate in before], n_treated=counts[1], n_control=counts[0]
+    )
 
 
 # --- the design ---------------------------------------------------------------------------------------------------
@@ -242,7 +256,7 @@ def _situation(study: _Study, design: str) -> Situation:
         roles=frozenset(roles),
         overlap=found.propensity.overlap if found.propensity else None,
         separated=bool(found.propensity and found.propensity.separated),
-        clustered=question.cluster is not None,
+        clustered=_cluster(study) is not None,
         weighted=question.weights is not None,
     )
 
@@ -279,12 +293,21 @@ def _estimand(question: Question, situation: Situation, *, full: bool) -> str:
     """Return the person's estimand, else the design's first one that an admissible method estimates."""
     if question.estimand is not None:
         return question.estimand
-    wanted = list(_ESTIMANDS.get(situation.design, ("ATE",)))
-    if situation.design == "unconfoundedness" and (situation.overlap or 1.0) < THRESHOLDS["overlap"]:
-        wanted.remove("ATE")
+    wanted = _wanted_estimands(situation)
     open_methods = [a.method for a in methods.rank(situation, full=full) if a.admissible]
     offered = [e for key in open_methods for e in estimators.ESTIMATORS[key].estimands]
-    return next((e for e in [*wanted, *offered] if e in offered), wanted[0])
+    return next((e for e in (*wanted, *offered) if e in offered), wanted[0])
+
+
+def _wanted_estimands(situation: Situation) -> tuple[str, ...]:
+    """Return the estimands that suit the design; where the arms overlap poorly the treated are asked about first."""
+    if situation.treatment_kind == "continuous" and situation.design in ("randomized", "unconfoundedness"):
+        return ("AD", "PLR")
+    wanted = _ESTIMANDS.get(situation.design, ("ATE",))
+    poor = situation.overlap is not None and situation.overlap < THRESHOLDS["overlap"]
+    if situation.design == "unconfoundedness" and poor and situation.treatment_kind == "binary":
+        return tuple(e for e in wanted if e != "ATE")
+    return wanted
 
 
 # --- what stands in the way ---------------------------------------------------------------------------------------
@@ -301,12 +324,12 @@ def _data_blockers(study: _Study) -> tuple[Note, ...]:
     summary = found.column(outcome)
     if summary is not None and (summary.kind in ("constant", "empty") or summary.n_unique < 2):
         notes.append(_block("OUTCOME_CONSTANT", "the outcome has one value; nothing can have moved it", outcome))
-    when, then = placebo.dated(treatment), placebo.dated(outcome)
-    if when is not None and then is not None and when[1] > then[1]:
+    when, then = placebo.year(treatment), placebo.year(outcome)
+    if when is not None and then is not None and when > then:
         notes.append(
             _block(
                 "REVERSE_TIMING",
-                f"by its name the treatment ({when[1]}) is later than the outcome ({then[1]})",
+                f"by its name the treatment ({when}) is later than the outcome ({then})",
                 treatment,
             )
         )
@@ -318,7 +341,9 @@ def _design_blockers(study: _Study, taken: _Design) -> tuple[Note, ...]:
     situation = taken.situation
     if situation.design == "unconfoundedness" and situation.separated:
         notes.append(_block("OVERLAP", "covariates predict the treatment perfectly; no like can be compared with like"))
-    if situation.design == "unconfoundedness" and not study.adjustment and not _none_needed(study.found):
+    if situation.design == "unconfoundedness" and _no_backdoor_set(study.found):
+        notes.append(_block("NOT_IDENTIFIED", "by the graph no set of measured covariates closes every backdoor path"))
+    elif situation.design == "unconfoundedness" and not study.adjustment and not _none_needed(study.found):
         notes.append(_block("NO_ADJUSTMENT", "treatment was not randomised and there is no covariate to adjust for"))
     if not taken.on_target:
         notes.append(
@@ -340,6 +365,7 @@ _HELP: Mapping[str, str] = {
     "OUTCOME_CONSTANT": "an outcome that varies",
     "POSITIVITY": "more units in the smallest arm",
     "OVERLAP": "units of both arms with similar covariates, a cutoff rule or an instrument for the treatment",
+    "NOT_IDENTIFIED": "a measurement of the hidden common causes, an instrument, or a mediator that carries all",
     "NO_ADJUSTMENT": "covariates measured before the treatment, or a randomised assignment",
     "REVERSE_TIMING": "an outcome measured after the treatment",
 }
@@ -454,6 +480,7 @@ def _plan(study: _Study, taken: _Design, blockers: tuple[Note, ...], ask: Ask) -
         "instruments": study.instruments,
         "estimand": situation.estimand if situation.estimand in get_args(_ASKABLE) else question.estimand,
         "randomized": situation.design == "randomized",
+        "cluster": _cluster(study),
     }
     return freeze(
         Plan(
@@ -479,6 +506,13 @@ def _plan(study: _Study, taken: _Design, blockers: tuple[Note, ...], ask: Ask) -
             chosen_by=chosen.by,
         )
     )
+
+
+def _cluster(study: _Study) -> str | None:
+    """Return the cluster; rows of one unit of a panel are not independent of each other."""
+    if study.question.cluster is None and study.found.profile.structure == "panel":
+        return study.question.unit
+    return study.question.cluster
 
 
 _RULE = "the headline is the primary's estimate, whatever the other methods or their scores say"

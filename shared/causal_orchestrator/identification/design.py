@@ -6,7 +6,6 @@ observables. Randomisation is declared or described, never inferred from balance
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -18,23 +17,6 @@ from causal_orchestrator.results import Balance, Design, Structure
 # Holm's familywise level at which imbalance refutes a declared randomisation: far below what chance or stratified
 # assignment produces, so that only a wrong declaration trips it.
 REFUTATION_LEVEL = 1e-4
-
-_ASSIGNED = re.compile(
-    r"\b(?:"
-    r"random(?:ly|ised|ized)?\s+(?:assign|allocat|select(?:ed)?\s+(?:to|for|into)\s+(?:treatment|receive|participate))\w*"
-    r"|(?:assign|allocat|divid|split)\w*\s+(?:\w+\s+){0,6}?(?:at\s+random|randomly)"
-    r"|random(?:ised|ized)\s+(?:\w+[\s-]+){0,3}?(?:trial|experiment|study|evaluation|design|intervention)s?"
-    r"|random\s+(?:assignment|allocation)|randomi[sz]ation"
-    r"|(?:field|lab(?:oratory)?|survey|social|controlled)\s+experiment|experiment\s+(?:was|in\s+which)"
-    r"|a\s?/\s?b\s+test|rct|coin\s+(?:flip|toss))",
-    re.IGNORECASE,
-)
-_DENIED = re.compile(
-    r"\b(?:not|non|never|without|no|lack(?:s|ed|ing)?|rather\s+than|instead\s+of|absence\s+of|quasi|natural|"
-    r"observational|impossible|cannot|can't|wasn't|weren't|isn't|unethical|unfeasible|infeasible|mimic\w*|emulat\w*)\b"
-    r"[^.;!?]{0,60}$",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -51,18 +33,6 @@ class Cases:
 
     open: tuple[Case, ...]
     considered: dict[str, str] = field(default_factory=dict)
-
-
-def described_randomisation(text: str) -> str | None:
-    """Return the words of a description that say that the treatment was assigned at random, or None.
-
-    A denial shortly before them in the same sentence ("not randomly assigned", "instead of a randomised trial") takes
-    them back.
-    """
-    for match in _ASSIGNED.finditer(text):
-        if not _DENIED.search(text[: match.start()]):
-            return match.group(0)
-    return None
 
 
 def refutes_randomisation(balance: Sequence[Balance], n_treated: int, n_control: int) -> tuple[str, ...]:
@@ -88,6 +58,7 @@ def cases(
     question: Question,
     *,
     structure: Structure,
+    proposed: Sequence[str] = (),
     instruments: Sequence[str] = (),
     refuted: Sequence[str] = (),
     n_switching_units: int | None = None,
@@ -100,6 +71,8 @@ def cases(
         With its roles resolved.
     structure : str
         What the table is (Profile.structure).
+    proposed : sequence of str
+        The roles that the person did not give (Profile.proposed): a proposed `randomized` was read from the text.
     instruments : sequence of str
         Instruments given or found in a trusted graph.
     refuted : sequence of str
@@ -108,7 +81,7 @@ def cases(
         Units whose treatment changes over time, where that is known.
     """
     checks = {
-        "randomized": _randomized(question, instruments, refuted),
+        "randomized": _randomized(question, proposed, refuted),
         "discontinuity": _discontinuity(question),
         "instrument": _instrument(instruments),
         "panel": _panel(question, structure, n_switching_units),
@@ -120,15 +93,14 @@ def cases(
     )
 
 
-def _randomized(question: Question, instruments: Sequence[str], refuted: Sequence[str]) -> tuple[bool, str]:
-    said = described_randomisation(f"{question.description}\n{question.query}")
-    if not question.randomized and said is None:
+def _randomized(question: Question, proposed: Sequence[str], refuted: Sequence[str]) -> tuple[bool, str]:
+    if not question.randomized:
         return False, "no random assignment was declared or described"
-    how = "declared" if question.randomized else f"described ({said!r})"
-    if not question.randomized and instruments:
-        return False, f"a random assignment is {how}, and it is read as that of the instrument"
+    how = "described" if "randomized" in proposed else "declared"
+    if question.instruments and "instruments" not in proposed:
+        return False, f"random assignment was {how}; beside a named instrument it is read as that of the instrument"
     if refuted:
-        return False, f"a random assignment was {how}, but the imbalance of {len(refuted)} covariates contradicts it"
+        return False, f"random assignment was {how}, but the imbalance of {len(refuted)} covariates contradicts it"
     return True, f"random assignment was {how}"
 
 

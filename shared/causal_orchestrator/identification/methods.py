@@ -12,8 +12,6 @@ from causal_orchestrator.results import Applicability
 
 # In OLS fits; what costs more waits for `profile="full"`.
 HEAVY_COST = 2_000.0
-# Below this many rows HC1 is too small (Long and Ervin 2000, https://doi.org/10.1080/00031305.2000.10474549).
-HC3_BELOW = 250
 
 
 def rank(situation: Situation, *, full: bool = False) -> tuple[Applicability, ...]:
@@ -40,16 +38,18 @@ def targets(key: str, estimand: str) -> bool:
 
 
 def options(key: str, situation: Situation) -> dict[str, Any]:
-    """Return the options that the plan fixes for a method."""
+    """Return the options that the plan fixes for a method: those that make it estimate the plan's estimand.
+
+    A regression needs the fully interacted form for an average effect (Lin 2013); the other methods are told.
+    Standard errors are left to the methods' own rule (HC3 below 250 rows, clustered where there are clusters).
+    """
     spec = estimators.ESTIMATORS[key]
-    chosen: dict[str, Any] = {}
-    if situation.estimand in spec.estimands and len(spec.estimands) > 1:
-        chosen["estimand"] = situation.estimand
-    if "se" in spec.options and situation.n < HC3_BELOW and not situation.clustered:
-        chosen["se"] = "hc3"
-    if "adjustment" in spec.options and situation.design == "randomized" and situation.n_covariates:
-        chosen["adjustment"] = "lin"
-    return chosen
+    if situation.estimand not in spec.estimands:
+        return {}
+    if "adjustment" in spec.options:
+        lin = situation.estimand == "ATE" and situation.n_covariates and situation.treatment_kind != "continuous"
+        return {"adjustment": "lin"} if lin else {}
+    return {"estimand": situation.estimand} if "estimand" in spec.options else {}
 
 
 def all_options(keys: tuple[str, ...], situation: Situation) -> Mapping[str, Mapping[str, Any]]:
@@ -61,6 +61,8 @@ def all_options(keys: tuple[str, ...], situation: Situation) -> Mapping[str, Map
 def _judge(key: str, situation: Situation, *, full: bool) -> Applicability:
     spec = estimators.ESTIMATORS[key]
     lacks = estimators.missing(key, replace(situation, estimand=None))
+    if lacks is None and situation.clustered and not spec.clusters:
+        lacks = "cannot account for clusters"
     if lacks is None and not full and cost(key, situation) > HEAVY_COST:
         lacks = "is heavy; ask for profile='full'"
     evidence = spec.evidence(situation)

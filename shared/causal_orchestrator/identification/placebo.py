@@ -28,6 +28,12 @@ def dated(name: str) -> tuple[str, int] | None:
     return match["stem"], year if year >= 100 else 1900 + year
 
 
+def year(name: str) -> int | None:
+    """Return the year of four digits that a name holds, or None if it holds none or several."""
+    found = {int(number) for number in re.findall(r"(?<!\d)(?:19|20)\d{2}(?!\d)", name)}
+    return found.pop() if len(found) == 1 else None
+
+
 def lagged_outcomes(outcome: str, columns: Sequence[str]) -> tuple[str, ...]:
     """Return the columns that by their names are earlier measurements of the outcome, the latest first.
 
