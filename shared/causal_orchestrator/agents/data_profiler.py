@@ -17,6 +17,7 @@ from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.profiling import proposals, roles
 from causal_orchestrator.profiling.proposals import Proposal
+from causal_orchestrator.profiling.text import words
 from causal_orchestrator.question import Question, ask as make_question, shown
 from causal_orchestrator.results import Candidate, ColumnSummary, Note, Profile, Snapshot
 
@@ -115,9 +116,12 @@ def _treatment_and_outcome(question: Question, scored: Candidates, columns: Mapp
 
 
 def _sure(candidate: Candidate, pool: list[Candidate]) -> bool:
-    """Say whether a candidate is good enough, or good and far ahead of the others."""
+    """Say whether a candidate is good enough, or good and far ahead; a near tie that no text breaks settles nothing."""
     second = max((c.score for c in pool if c.column != candidate.column), default=0.0)
-    return candidate.score >= roles.CONFIDENT or candidate.score >= max(roles.ALONE, 1.5 * second)
+    told = any(reason.startswith((roles.TOLD, "given")) for reason in candidate.reasons)
+    if not told and second >= RIVAL * candidate.score:
+        return False
+    return candidate.score >= roles.CONFIDENT or candidate.score >= max(roles.ALONE, 1.4 * second)
 
 
 def _check_usable(role: str, summary: ColumnSummary) -> None:
@@ -186,10 +190,14 @@ def _readable(
 
 
 def treatment_kind(summary: ColumnSummary) -> Literal["binary", "multivalued", "continuous"]:
-    """Say how the treatment is to be treated; numbers with at most five whole values are levels, not doses."""
+    """Say how the treatment is to be treated.
+
+    Whole numbers are levels, not doses, if there are at most five, or at most ten and the name speaks of groups.
+    """
     if summary.n_unique == 2:
         return "binary"
-    if summary.kind == "categorical" or (summary.integer and summary.n_unique <= 5):
+    groups = {"group", "arm", "tg", "condition", "cond", "class", "category", "type", "cell"} & set(words(summary.name))
+    if summary.kind == "categorical" or (summary.integer and summary.n_unique <= (10 if groups else 5)):
         return "multivalued"
     return "continuous"
 

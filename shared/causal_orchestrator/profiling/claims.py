@@ -40,6 +40,7 @@ _PATTERNS = (
     (rf"\b{_NOUNS}\s+(?:that\s+)?{_PHRASE}\s+(?:has|have|had)\s+on\s+(?P<effect>.+)", 1.0),
     (rf"(?P<cause>[^.;,]+?)'s?\s+(?:\w+\s+)?{_NOUNS}\s+(?:on|against)\s+(?P<effect>.+)", 0.9),
     (r"\b(?:relationship|association|link|connection)\s+between\s+(?P<cause>[^.;?!]+?)\s+and\s+(?P<effect>.+)", 0.6),
+    (r"\binstruments?\s+(?:variables?\s+)?for\s+(?P<cause>[^.;,?!]+)(?P<effect>)", 0.9),
     (r"(?P<effect>[^.;?!]+?)\s+(?:is|are|was|were|be)?\s*(?:affected|influenced|impacted|driven|caused|changed)\s+by\s+(?P<cause>.+)", 0.9),
     (r"\b(?:aim\w*|intend\w*|designed|meant|seek\w*)\s+(?:at|to)\s+(?P<effect>[^.;,]+)(?P<cause>)", 0.5),
 )  # fmt: skip

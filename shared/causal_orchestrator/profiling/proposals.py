@@ -206,7 +206,7 @@ def _given_running(frame: pd.DataFrame, question: Question, reading: roles.Readi
     told = [rule.cutoff for rule in reading.rules if len(known) and known.min() < rule.cutoff < known.max()]
     found = _best_jump(x, arm, told) if arm is not None else None
     cutoff = told[0] if told else None
-    if cutoff is None and found is not None and (found.sharp or found.t >= structure.MIN_JUMP_T):
+    if cutoff is None and found is not None:
         cutoff = found.cutoff
     if cutoff is None:
         message = "no cutoff was given and nobody's treatment jumps along the running variable; give `cutoff`"
@@ -253,26 +253,29 @@ def _seen_cutoff(frame: pd.DataFrame, question: Question, scored: Candidates, ar
             else None
         )
         jump = _best_jump(x, arm, []) if x is not None else None
-        if jump and jump.t >= structure.MIN_JUMP_T and abs(jump.jump) >= FUZZY_JUMP:
+        if jump and abs(jump.jump) >= FUZZY_JUMP:
             reason = f"the share of the treated jumps by {jump.jump:+.2f} at {jump.cutoff:g} (t = {jump.t:.1f})"
             raised = _raised(raised, candidate.column, 0.55, reason)
     return Proposal(candidates={"running_variable": raised})
 
 
 def _best_jump(x: Array, arm: Array, told: Sequence[float]) -> Cutoff | None:
-    """Return the jump with the largest t at the told cutoffs, or else at zero, round numbers and the deciles' grid."""
+    """Return the clear jump of the treatment: exact, at a told cutoff, at zero (the usual origin), or the largest."""
     known = x[np.isfinite(x)]
     if len(known) < 2 * structure.MIN_SIDE:
         return None
-    exact = structure.sharp_cutoff(np.where(np.isfinite(arm), x, np.nan), arm == 1.0) if not told else None
-    if exact:
+    exact = structure.sharp_cutoff(np.where(np.isfinite(arm), x, np.nan), arm == 1.0)
+    if exact and not told:
         return exact
-    inner = np.quantile(known, [0.1, 0.9])
     distinct = np.unique(known)
     grid = distinct if len(distinct) <= 60 else np.quantile(known, np.linspace(0.1, 0.9, 41))
-    places = list(told) or sorted({0.0, *grid.tolist()} if inner[0] < 0 < inner[1] else set(grid.tolist()))
-    jumps = [structure.jump_at(x, arm, float(c), share=0.25) for c in places if known.min() < c < known.max()]
-    return max((j for j in jumps if j), key=lambda j: (j.sharp, j.t), default=None)
+    for places in (told, [0.0], grid.tolist()):
+        inside = [float(c) for c in places if known.min() < c < known.max()]
+        jumps = [structure.jump_at(x, arm, c, share=0.25) for c in inside]
+        clear = [j for j in jumps if j is not None and (j.sharp or j.t >= structure.MIN_JUMP_T)]
+        if clear:
+            return max(clear, key=lambda j: abs(j.jump))
+    return None
 
 
 def _running(question: Question, scored: Candidates, name: str, found: Cutoff, reason: str) -> Proposal:
@@ -477,6 +480,10 @@ def _no_covariate(
         return f"{summary.kind} column"
     if summary.personal_data:
         return "looks like personal data"
+    if "ID_LIKE" in summary.flags or (summary.integer and summary.n_unique == summary.n >= MAX_LEVELS):
+        return "one value for each row"
+    if roles.same_measure(summary.name, outcome):
+        return "the outcome in another form"
     if words(summary.name)[-1:] in (["id"], ["uuid"], ["key"]) and summary.kind != "binary":
         return "an identifier by its name"
     if summary.kind == "categorical" and summary.n_unique > MAX_LEVELS and "NUMERIC_AS_TEXT" not in summary.flags:

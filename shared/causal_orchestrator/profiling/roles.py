@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from causal_orchestrator.profiling.claims import Claim, Rule, claims, rules
-from causal_orchestrator.profiling.text import Lexicon, lexicon, match, stem, words
+from causal_orchestrator.profiling.text import Lexicon, lexicon, match, mentions, stem, words
 from causal_orchestrator.question import Question
 from causal_orchestrator.results import Candidate, ColumnSummary
 
 CONFIDENT = 0.5  # a treatment or an outcome below it is not proposed
 ALONE = 0.35  # unless it reaches this and is far ahead of all others
+TOLD = "the text names it"
 ADOPTED = 0.6  # any other role below it stays a candidate
 
 
@@ -162,12 +163,19 @@ def _has(column: str, group: frozenset[str], reading: Reading) -> str | None:
     return next((w for w in reading.lexicon.names[column] if w in group), None)
 
 
+def _called(column: str, group: frozenset[str], reading: Reading) -> str | None:
+    """Say which word of a group stands in a column's name or dictionary entry."""
+    return next(
+        (w for w in (*reading.lexicon.names[column], *reading.lexicon.titles.get(column, ())) if w in group), None
+    )
+
+
 def _says(pattern: str, column: str, reading: Reading) -> bool:
     return bool(re.search(pattern, reading.lexicon.passages[column], re.IGNORECASE))
 
 
-def _claimed(tally: Tally, side: str, reading: Reading) -> None:
-    """Add the best claim of the text in which the column stands on one side and not better on the other."""
+def _claimed(tally: Tally, side: str, reading: Reading) -> float:
+    """Add the best claim of the text in which the column stands on one side, not better on the other; return it."""
     best, reason = 0.0, ""
     for claim, weight in reading.claims:
         here = match(getattr(claim, side), tally.column, reading.lexicon)
@@ -175,8 +183,9 @@ def _claimed(tally: Tally, side: str, reading: Reading) -> None:
         strength = weight * here if here >= 0.3 and here >= there else 0.0
         if strength > best:
             phrase = getattr(claim, side)
-            best, reason = strength, f"the text names it as the {side}: “{phrase[:80]}”"
+            best, reason = strength, f"{TOLD} as the {side}: “{phrase[:80]}”"
     tally.add(best, reason)
+    return best
 
 
 def _is_period(summary: ColumnSummary, reading: Reading) -> bool:
@@ -194,11 +203,11 @@ def _treatment(summary: ColumnSummary, reading: Reading, aside: Mapping[str, Map
     # A constant can be meant (the agent then says that nothing can be compared).
     if summary.kind in ("identifier", "empty", "text") or summary.personal_data:
         return tally
-    _claimed(tally, "cause", reading)
+    named = _claimed(tally, "cause", reading)
     parts = set(words(summary.name))
     if parts & {"treatment", "treated"} and parts <= _BARE_TREATMENT:
         tally.add(0.85, "its name says treatment")
-    elif found := _has(summary.name, _TREATMENT, reading):
+    elif found := _called(summary.name, _TREATMENT, reading):
         tally.add(0.45, f"its name speaks of an intervention ({found}…)")
     if [summary.name.lower()] in (["d"], ["w"], ["t"], ["z"], ["a"], ["x"]) and summary.n_unique == 2:
         tally.add(0.5, "a single letter that papers use for the treatment")
@@ -215,7 +224,7 @@ def _treatment(summary: ColumnSummary, reading: Reading, aside: Mapping[str, Map
         tally.doubt(0.5, "it rather encourages than is the treatment")
     if aside["time"].get(summary.name, 0.0) >= ADOPTED:
         tally.doubt(0.1, "it tells the time")
-    if _has(summary.name, _DEMOGRAPHIC, reading):
+    if _has(summary.name, _DEMOGRAPHIC, reading) and named < CONFIDENT:
         tally.doubt(0.5, "a trait that nobody assigns")
     if _has(summary.name, _LATER, reading):
         tally.doubt(0.3, "its name says that it is measured afterwards")
@@ -235,14 +244,14 @@ def _outcome(
     parts = words(summary.name)
     if set(parts) & {"outcome", "y", "response", "target"}:
         tally.add(0.7, "its name says outcome")
-    elif found := _has(summary.name, _OUTCOME, reading):
-        tally.add(0.3, f"its name is usual for a result ({found}…)")
+    elif found := _called(summary.name, _OUTCOME, reading):
+        tally.add(0.25, f"its name is usual for a result ({found}…)")
     if _says(
         r"\boutcome\b|\bdependent variable\b|\bfollow-?up\b|\bmeasured (?:at the end|after)", summary.name, reading
     ):
         tally.add(0.45, "the description calls it the outcome or measures it afterwards")
     if later := _latest_of_family(summary.name, [c.name for c in columns]):
-        tally.add(0.65, f"the latest of a series ({', '.join(later)})")
+        tally.add(0.6, f"the latest of a series ({', '.join(later)})")
     if _has(summary.name, _LATER, reading) and not _is_period(summary, reading):
         tally.add(0.25, "its name says that it is measured afterwards")
     if columns and summary.name == columns[-1].name:
@@ -415,7 +424,8 @@ def _instrument(summary: ColumnSummary, columns: Sequence[ColumnSummary], readin
         reading.text,
         re.IGNORECASE,
     ):
-        if match(hit[0], summary.name, reading.lexicon) >= 0.6:
+        literal = any(mentions(hit[0], c.name) for c in columns)
+        if mentions(hit[0], summary.name) or (not literal and match(hit[0], summary.name, reading.lexicon) >= 0.6):
             tally.add(0.7, "the text names it as an instrument")
             break
     return tally
@@ -546,10 +556,28 @@ def after_treatment(name: str, outcome: str, names: Sequence[str]) -> str | None
 
 
 def _dated(name: str, names: Sequence[str]) -> int | None:
+    """Return the latest year that a name carries: ``income_2004``, ``re78`` beside ``re75``, ``wt82_71``."""
+    full = [int(year) for year in re.findall(r"(?<!\d)(?:19|20)\d\d(?!\d)", name)]
+    span = re.search(r"(?<!\d)([4-9]\d)_([4-9]\d)(?!\d)", name)
+    if span:
+        full += [1900 + int(span[1]), 1900 + int(span[2])]
     own = series(name)
-    if own is None or not (_family(name, names) or own[1] >= 1900):
-        return None
-    return own[1] if own[1] >= 1900 else 1900 + own[1]
+    if not full and own is not None and (_family(name, names) or _shares_year(own[1], name, names)):
+        full = [1900 + own[1]] if own[1] < 100 else [own[1]]
+    return max(full, default=None)
+
+
+def _shares_year(year: int, name: str, names: Sequence[str]) -> bool:
+    """Say whether another column's series ends in the same two-digit year, so that it is one and not a number."""
+    others = (series(other) for other in names if other != name)
+    return 40 <= year < 100 and sum(found is not None and found[1] == year for found in others) >= 1
+
+
+def same_measure(name: str, other: str) -> bool:
+    """Say whether two names are one measure in two forms (a logarithm, a square): same words, same numbers."""
+    forms = {"log", "ln", "sq", "squared", "square", "std", "z", "norm", "scaled"}
+    plain = [tuple(w for w in words(re.sub(r"sq$", "", n)) if w not in forms) for n in (name, other)]
+    return name != other and bool(plain[0]) and plain[0] == plain[1]
 
 
 _ORACLE = re.compile(

@@ -33,6 +33,10 @@ def suspicions(frame: pd.DataFrame, columns: Sequence[ColumnSummary], question: 
             continue
         if reason := roles.after_treatment(summary.name, str(question.outcome), names):
             found.append(Suspicion(column=summary.name, kind="post_treatment", score=0.7, reason=reason))
+        if roles.same_measure(summary.name, str(question.outcome)):
+            found.append(
+                Suspicion(column=summary.name, kind="leakage", score=0.9, reason="the outcome in another form")
+            )
         if reason := roles.oracle(summary.name):
             found.append(Suspicion(column=summary.name, kind="leakage", score=0.9, reason=reason))
         if reason := roles.selection(summary.name):

@@ -12,7 +12,7 @@ STOPWORDS = frozenset(
     "a an the of on in to for and or by with from at as is are was were be been being do does did will would can could "
     "may might should has have had not no if whether that this these those it its their his her they he she we who "
     "which what how when where why into over under than then there per via any all each some such other more most "
-    "across among between within during new our your individual individuals people person persons variable binary "
+    "across among between within during new our your individual individuals people person persons status variable binary "
     "dataset data indicator indicates indicating represents representing level levels value values".split()
 )
 
@@ -30,6 +30,14 @@ ABBREVIATIONS = {
     "ctrl": "control", "exptl": "experimental", "subj": "subject", "pt": "patient", "dob": "birthdate",
     "smk": "smoking", "elig": "eligible", "enrol": "enroll", "dem": "democracy", "rep": "republican",
 }  # fmt: skip
+
+# ``lwage`` and ``lnincome`` are logarithms of what follows.
+_LOGARITHMS = {
+    prefix + short: ABBREVIATIONS.get(short, short)
+    for prefix in ("l", "ln", "log")
+    for short in "wage income earn earnings price sales output gdp hours rev pop emp inc consumption cost spend".split()
+    if prefix + short != "learn"
+}
 
 # Words of everyday language that stand for the same thing in questions and in column names.
 SYNONYMS = (
@@ -62,14 +70,15 @@ SYNONYMS = (
     "email mail mailer letter",
     "visit visitor traffic",
     "crime arrest offense offence",
-    "train training",
+    "gain increase change growth difference",
 )
+
+TITLE = 12  # words of a definition that are read as a name
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
 _SUFFIXES = (
-    "izations", "ization", "ations", "ation", "itions", "ition", "ments", "ment", "ings", "ing", "ness", "ities",
-    "ity", "ions", "ion", "ies", "ied", "ers", "ees", "ed", "er", "ee", "or", "ants", "ant", "ive", "al", "ly",
-    "es", "s", "e", "y",
+    "ization", "ation", "ition", "ment", "ing", "ness", "ity", "ion", "ied", "ie", "ed", "er", "ee", "or", "ant", "ive",
+    "al", "ly", "e", "y",
 )  # fmt: skip
 _PREFIXES = ("dis", "non")
 
@@ -80,12 +89,14 @@ def words(text: str) -> list[str]:
     Abbreviations that are usual in data sets are written out.
     """
     parts = [part.lower() for part in _WORD.findall(text.replace("'s", "").replace("’s", ""))]
-    return [ABBREVIATIONS.get(part, part) for part in parts]
+    return [ABBREVIATIONS.get(part) or _LOGARITHMS.get(part, part) for part in parts]
 
 
 @lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
-    """Cut a word's ending off, so that *training*, *trained* and *trains* meet; at least three letters stay."""
+    """Cut a word's endings off, so that *training*, *trained* and *trains* meet; at least three letters stay."""
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3:
+        word = word[:-2] if re.search(r"(?:s|x|z|ch|sh)es$", word) else word[:-1]
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= (3 if len(suffix) > 1 else 4):
             word = word[: -len(suffix)]
@@ -93,6 +104,7 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 4 and word[-1] == word[-2] else word
 
 
+@lru_cache(maxsize=20_000)
 def stems(text: str) -> tuple[str, ...]:
     """Return the stems of the telling words of `text` (no stop words, no numbers), in order, repeats included."""
     return tuple(stem(word) for word in words(text) if word not in STOPWORDS and not word.isdigit())
@@ -120,12 +132,14 @@ def likeness(a: str, b: str) -> float:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The columns as words: `names` and `labels` map a column to stems, `passages` to the text that defines it.
+    """The columns as words: `names`, `titles` and `labels` map a column to stems, `passages` to the defining text.
 
-    `weights` says how telling a stem is: one that stands in every name says little.
+    A title is a short definition, which names the column as well as its name does; labels are all the words of its
+    definition. `weights` says how telling a stem is: one that stands in every name says little.
     """
 
     names: Mapping[str, tuple[str, ...]]
+    titles: Mapping[str, tuple[str, ...]]
     labels: Mapping[str, tuple[str, ...]]
     passages: Mapping[str, str]
     weights: Mapping[str, float]
@@ -137,12 +151,14 @@ def lexicon(columns: Sequence[str], description: str, dictionary: Mapping[str, s
     full = {name: " ".join(filter(None, (dictionary.get(name, ""), defined.get(name, "")))) for name in columns}
     names = {name: stems(name) or tuple(words(name)) for name in columns}
     labels = {name: stems(full[name]) for name in columns}
+    titles = {name: stems(dictionary[name])[:TITLE] for name in columns if dictionary.get(name)}
+    titles |= {n: labels[n] for n in columns if n not in titles and 0 < len(labels[n]) <= TITLE / 2}
     counts: dict[str, int] = {}
     for name in columns:
         for word in set(names[name]):
             counts[word] = counts.get(word, 0) + 1
     weights = {word: 1.0 / count**0.5 for word, count in counts.items()}
-    return Lexicon(names, labels, full, weights)
+    return Lexicon(names, titles, labels, full, weights)
 
 
 def sentences(text: str) -> list[str]:
@@ -192,22 +208,42 @@ def match(phrase: str, column: str, lexicon: Lexicon) -> float:
     Half of it is how much of the column's name the phrase says, half how much of the phrase the column's name and
     definition say; a phrase that holds the name itself counts fully.
     """
-    if not phrase.strip():
-        return 0.0
-    if re.search(rf"(?<![\w]){re.escape(column)}(?![\w])", phrase, re.IGNORECASE) and _telling(column):
+    if mentions(phrase, column):
         return 1.0
-    said = tuple(dict.fromkeys(stems(phrase)))
+    said = tuple(dict.fromkeys((*stems(phrase), *stems(_joined(phrase)))))
     name = lexicon.names[column]
     if not said or not name:
         return 0.0
     label = lexicon.labels[column]
-    weight = [lexicon.weights.get(word, 1.0) for word in name]
-    covered = sum(w * max(likeness(word, s) for s in said) for w, word in zip(weight, name, strict=True)) / sum(weight)
+    title = lexicon.titles.get(column, ())
+    # A long title says the main thing first.
+    covered = max(
+        _covered(name, said, lexicon), 0.9 * _covered(title, said, lexicon), 0.8 * _covered(title[:2], said, lexicon)
+    )
     heard = sum(
         max([likeness(s, word) for word in name] + [0.8 * likeness(s, word) for word in label], default=0.0)
         for s in said
     ) / len(said)
     return 0.5 * covered + 0.5 * heard
+
+
+def _covered(name: Sequence[str], said: Sequence[str], lexicon: Lexicon) -> float:
+    """Return the weighted share of a name's words that the phrase says."""
+    weight = [lexicon.weights.get(word, 1.0) for word in name]
+    total = sum(w * max(likeness(word, s) for s in said) for w, word in zip(weight, name, strict=True))
+    return total / sum(weight) if name else 0.0
+
+
+def _joined(phrase: str) -> str:
+    """Return the hyphenated words of a phrase written as one (*take-up* as *takeup*)."""
+    return " ".join(re.findall(r"\w+", " ".join(re.findall(r"\w+(?:-\w+)+", phrase)).replace("-", "")))
+
+
+def mentions(phrase: str, column: str) -> bool:
+    """Say whether a phrase holds the column's name as it is written in the data."""
+    if column.lower() not in phrase.lower() or not _telling(column):
+        return False
+    return re.search(rf"(?<!\w){re.escape(column)}(?!\w)", phrase, re.IGNORECASE) is not None
 
 
 def _telling(column: str) -> bool:
