@@ -52,9 +52,11 @@ ALLOWED = {
     "worker": {"runtime", "backends", "settings", "agents"},
     "laptop": {"runtime", "backends", "settings", "worker", "state", "agents"},
     "api": {"runtime", "backends", "settings", "laptop", "state", "estimators", "problem", "datasets"},
+    "strict_json": set(),
+    "http": {"runtime", "backends", "settings", "state", "laptop", "strict_json", "agents"},
     "examples": set(),
     "reproduce": {"api", "state"},
-    "cli": {"api", "examples", "reproduce", "runtime", "backends", "settings", "laptop", "state", "estimators", "datasets"},
+    "cli": {"api", "examples", "reproduce", "runtime", "backends", "settings", "laptop", "state", "estimators", "datasets", "http"},
 }  # fmt: skip
 
 # The only files that may name these libraries.

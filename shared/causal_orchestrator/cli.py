@@ -136,6 +136,11 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("--out", type=Path, default=None, help="write all its documents to this folder")
     _add_home(results)
 
+    serve = command("serve", _serve, "Run the whole service on this machine: HTTP on loopback, with a generated key.")
+    serve.add_argument("--host", default="127.0.0.1", help="a loopback address (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8080, help="default 8080")
+    _add_home(serve)
+
     reproduce = command("reproduce", _reproduce, "Run a finished analysis again and compare every number.")
     reproduce.add_argument("folder", type=Path, help="a folder that `causal analyze --out` wrote")
     _add_home(reproduce)
@@ -314,40 +319,19 @@ def _show_analysis(analysis: Analysis) -> None:
             f"{dataset['n_rows']:,} rows · design: {identification['design']} · estimand: {identification['estimand']}"
         )
     )
-    table = Table(show_edge=False, pad_edge=False, box=None, header_style="dim", padding=(0, 2))
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for name in ("", "method", "estimand"):
-        table.add_column(name)
-    for name in ("estimate", "std. error", "interval", "p"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    level = f"{100 * _level(results):.4g} %"
+    for name in ("estimate", "std. error", f"{level} from", "to", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
     for entry in sorted(results["treatment_effects"], key=lambda e: e["role"] != "primary"):
-        mark = "▶" if entry["role"] == "primary" else ""
-        if entry["status"] != "ok":
-            table.add_row(
-                mark,
-                entry["method"],
-                entry["estimand"],
-                "–",
-                "–",
-                Text(shown(entry["error"] or entry["status"], 48), style="dim"),
-                "",
-            )
-            continue
-        interval = (
-            f"[{_number(entry['ci_lower'])}, {_number(entry['ci_upper'])}]" if entry["ci_lower"] is not None else "–"
-        )
-        p = "–" if entry["p_value"] is None else ("<0.001" if entry["p_value"] < 0.001 else f"{entry['p_value']:.3f}")
-        table.add_row(
-            mark,
-            entry["method"],
-            entry["estimand"],
-            _number(entry["estimate"]),
-            _number(entry["std_error"]),
-            Text(interval),
-            p,
-            style="bold" if mark else None,
-        )
+        table.add_row(*_cells(entry), style="bold" if entry["role"] == "primary" else None)
     console.print()
     console.print(table)
+    for entry in results["treatment_effects"]:
+        if entry["status"] != "ok":
+            console.print(Text(f"  {entry['method']}: {shown(entry['error'] or entry['status'], 160)}", style="dim"))
     console.print()
     verdict = results["verdict"]
     colour = {"answer": "green", "limited": "yellow", "refuse": "red"}[verdict["decision"]]
@@ -364,6 +348,25 @@ def _show_analysis(analysis: Analysis) -> None:
         for name in ("report.html", "analysis.ipynb", "results.json", "manifest.json"):
             if (analysis.out / name).exists():
                 console.print(Text(f"  {analysis.out / name}", style="dim"))
+
+
+def _level(results: Mapping[str, Any]) -> float:
+    """Return the confidence level of the headline."""
+    return next((float(e["confidence_level"]) for e in results["treatment_effects"]), 0.95)
+
+
+def _cells(entry: Mapping[str, Any]) -> list[str]:
+    """Return one method's row of the table."""
+    mark = "▶" if entry["role"] == "primary" else ""
+    p = entry["p_value"]
+    numbers = [_number(entry[name]) for name in ("estimate", "std_error", "ci_lower", "ci_upper")]
+    return [
+        mark,
+        entry["method"],
+        entry["estimand"],
+        *numbers,
+        "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}",
+    ]
 
 
 def _show_plan(analysis: Analysis) -> None:
@@ -662,6 +665,20 @@ def _results(arguments: argparse.Namespace) -> int:
     else:
         _show_analysis(analysis)
     return REFUSED if analysis.verdict == "refuse" else OK
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from causal_orchestrator.settings import Settings
+
+    try:
+        from causal_orchestrator.http.serve import serve
+    except ModuleNotFoundError as exc:
+        from causal_orchestrator.errors import InputError
+
+        raise InputError(f"{exc.name} is not installed; the extra `service` brings it", code="EXTRA_MISSING") from exc
+    settings = Settings.from_environment(home=arguments.home)
+    serve(settings, host=arguments.host, port=arguments.port, announce=_write)
+    return OK
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:

@@ -52,8 +52,10 @@ def record(backends: Backends, job_id: str, *, agents: Agents = AGENTS) -> None:
     over = job.state not in LIVE_JOB
     if ended and (over or backends.documents.get(trace_path(job_id, ended[-1].number)) is None):
         _append(backends, job, ended, over)
+        standing = {path for path, _ in backends.documents.list(f"agent_traces/{job_id}/traces")}
         for step in ended:
-            _once(backends, job_id, trace_path(job_id, step.number), _trace(step))
+            if trace_path(job_id, step.number) not in standing:
+                _once(backends, job_id, trace_path(job_id, step.number), _trace(step))
     if over:
         _conclude(backends, job, steps, agents)
 
@@ -152,8 +154,9 @@ def _facts(job: Job, ended: Sequence[Step], over: bool) -> list[dict[str, Any]]:
 
 def _append(backends: Backends, job: Job, ended: Sequence[Step], over: bool) -> None:
     """Append the facts that the audit does not hold yet, each chained to the one before it."""
+    standing = {event["key"] for _, event in backends.documents.list(f"audit/{job.id}/events")}
     for fact in _facts(job, ended, over):
-        while not _chained(backends, job.id, fact):
+        while fact["key"] not in standing and not _chained(backends, job.id, fact):
             continue
 
 

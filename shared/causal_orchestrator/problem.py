@@ -140,7 +140,11 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What one method says; `influence` (n, number of rows) stays in memory and never enters a document."""
+    """What one method says.
+
+    In memory only, never in a document: `influence` (n, number of contrasts) and `cate` (n,), the effect of the first
+    contrast given each row's covariates (None: the method has one effect for all).
+    """
 
     method: str
     estimand: str
@@ -159,6 +163,7 @@ class Estimate:
     details: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     influence: Floats | None = field(default=None, repr=False)
+    cate: Floats | None = field(default=None, repr=False)
 
     @property
     def effects(self) -> pd.DataFrame:
@@ -371,14 +376,33 @@ def build(frame: pd.DataFrame, question: Question, *, seed: int = 0, confidence_
         If treatment or outcome has a single value (``TREATMENT_CONSTANT``, ``OUTCOME_CONSTANT``), or an arm has fewer
         than ten units (``POSITIVITY``).
     """
+    return _build(frame, question, seed=seed, confidence_level=confidence_level, blind=False)
+
+
+def build_blind(frame: pd.DataFrame, question: Question, *, seed: int = 0) -> Problem:
+    """Turn covariates and treatment into a problem without outcome (all NaN), for the stage that may not see it.
+
+    Raises
+    ------
+    InputError, DesignError
+        As `build` does about everything but the outcome.
+    """
+    return _build(frame, question, seed=seed, confidence_level=question.preferences.confidence_level, blind=True)
+
+
+def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_level: float, blind: bool) -> Problem:
     treatment, outcome = _required_roles(question)
-    _check_columns(frame, question)
+    hidden = {outcome} if blind else set()
+    _check_columns(frame, question, hidden)
     notes: list[Note] = []
-    kept = _rows_kept(frame, question, notes)
+    kept = _rows_kept(frame, question, hidden, notes)
     coded = _code_treatment(frame[treatment].iloc[kept], treatment, question.reference_level, notes)
     kept, codes = kept[coded.kept], coded.values[coded.kept]
     data = frame.iloc[kept]
-    values, outcome_kind = _code_outcome(data[outcome], outcome, notes)
+    kind: OutcomeKind = "continuous"
+    values = np.full(len(data), np.nan)
+    if not blind:
+        values, kind = _code_outcome(data[outcome], outcome, notes)
     encoded = encode(data, question.covariates or ())
     order = _canonical_order(encoded.values, codes, values)
     return Problem(
@@ -390,11 +414,11 @@ def build(frame: pd.DataFrame, question: Question, *, seed: int = 0, confidence_
         covariate_sources=encoded.sources,
         treatment_kind=coded.kind,
         treatment_levels=coded.levels,
-        outcome_kind=outcome_kind,
+        outcome_kind=kind,
         rows=kept[order],
         cluster=_cluster(data, question, order),
         weights=_weights(data, question, order),
-        roles=_roles(data, question, order),
+        roles={} if blind else _roles(data, question, order),
         seed=seed,
         confidence_level=confidence_level,
         notes=(*notes, *encoded.notes),
@@ -416,8 +440,12 @@ def _required_roles(question: Question) -> tuple[str, str]:
     return question.treatment, question.outcome
 
 
-def _check_columns(frame: pd.DataFrame, question: Question) -> None:
+def _check_columns(frame: pd.DataFrame, question: Question, hidden: set[str]) -> None:
+    roles = (question.treatment, question.outcome, question.weights, question.cluster)
+    needed = {*roles, *(question.covariates or ()), *(rule.column for rule in question.filters)}
     for column in question.columns():
+        if column in hidden or (hidden and column not in needed):
+            continue
         if column not in frame.columns:
             raise InputError(
                 f"the data have no column {shown(column)!r}", code="COLUMN_MISSING", details={"column": column}
@@ -428,13 +456,13 @@ def _check_columns(frame: pd.DataFrame, question: Question) -> None:
             )
 
 
-def _rows_kept(frame: pd.DataFrame, question: Question, notes: list[Note]) -> Codes:
+def _rows_kept(frame: pd.DataFrame, question: Question, hidden: set[str], notes: list[Note]) -> Codes:
     keep = np.ones(len(frame), dtype=bool)
     for rule in question.filters:
         keep &= _holds(frame[rule.column], rule)
     for role in ("treatment", "outcome", "weights", "cluster"):
         column = getattr(question, role)
-        if column is None:
+        if column is None or column in hidden:
             continue
         missing = keep & frame[column].isna().to_numpy()
         if missing.any():

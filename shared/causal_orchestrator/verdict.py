@@ -7,8 +7,10 @@ gate                  designs                 holds if                          
 ===================== ======================= ======================================================= ========
 identified            all                     the plan identifies the effect                          refuse
 estimated             all                     the primary gave an estimate with an interval           refuse
-overlap_minimum       unconfoundedness        at least half of the target population is comparable,    refuse
-                                              and no covariate separates the arms
+overlap_minimum       unconfoundedness        at least half of the population that the question asks   refuse
+                                              about has a propensity in [0.05, 0.95], and no covariate
+                                              separates the arms (to narrow the estimand after overlap
+                                              was seen answers another question)
 placebo_refuted       unconfoundedness,       no placebo outcome moves by more than the band:          refuse
                       panel, instrument,      its whole interval lies outside ± `placebo_band` SD
                       discontinuity           (intervals widened by Holm's correction)
@@ -229,7 +231,7 @@ def _conclude(evidence: Evidence, judged: list[tuple[Gate, Reading]]) -> Verdict
     return Verdict(
         decision=decision,
         reasons=_reasons(evidence, decision, refusing),
-        caps=tuple(reading.detail for _, reading in limiting),
+        caps=tuple(reading.detail.rstrip(".") for _, reading in limiting),
         would_help=_would_help(evidence, failed, detectable),
         codes=tuple(dict.fromkeys((*_blocker_codes(evidence), *(gate.code for gate, _ in failed)))),
         minimum_detectable_effect=detectable,
@@ -244,7 +246,7 @@ def _blocker_codes(evidence: Evidence) -> tuple[str, ...]:
 def _reasons(evidence: Evidence, decision: str, refusing: list[tuple[Gate, Reading]]) -> tuple[str, ...]:
     if decision != "refuse":
         return (f"the design is {evidence.plan.design}", *evidence.plan.reasons[:1])
-    details = [reading.detail for _, reading in refusing]
+    details = [reading.detail.rstrip(".") for _, reading in refusing]
     return tuple(dict.fromkeys(details))
 
 

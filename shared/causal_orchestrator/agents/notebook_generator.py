@@ -30,5 +30,5 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
         except EstimationError as exc:
             warnings = (Note(code=exc.code, message=f"the notebook did not run to its end: {exc.message}"),)
     checked = 0 if warnings else notebook.numbers_checked(values)
-    result = Notebook(n_cells=len(made.cells), executed=not warnings, numbers_checked=checked, warnings=warnings)
+    result = Notebook(n_cells=len(made["cells"]), executed=not warnings, numbers_checked=checked, warnings=warnings)
     return Output(result, {FILE: notebook.to_bytes(made)})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from causal_orchestrator.errors import InputError
@@ -41,7 +42,7 @@ def encode(document: Mapping[str, Any]) -> str:
 
 def decode(text: str) -> dict[str, Any]:
     """Return the document that `encode` wrote."""
-    found: dict[str, Any] = json.loads(text, object_hook=_restore)
+    found: dict[str, Any] = (_ESCAPED if _ESCAPE in text else _USUAL).decode(text)
     return found
 
 
@@ -52,6 +53,7 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=4096)
 def split(path: str) -> tuple[str, str]:
     """Return the collection and the ID of a document's path (raises InputError)."""
     parts = path.split("/")
@@ -90,8 +92,17 @@ def _key(key: Any) -> str:
     return "$" + key if key.startswith("$") else key
 
 
-def _restore(found: dict[str, Any]) -> Any:
+def _moments(found: dict[str, Any]) -> Any:
     moment = found.get("$datetime")
-    if moment is not None:
-        return datetime.fromisoformat(moment)
+    return found if moment is None else datetime.fromisoformat(moment)
+
+
+def _unescape(found: dict[str, Any]) -> Any:
+    restored = _moments(found)
+    if restored is not found:
+        return restored
     return {key[1:] if key.startswith("$") else key: value for key, value in found.items()}
+
+
+_ESCAPE = '"$$'  # stands in every text that has an escaped key
+_USUAL, _ESCAPED = json.JSONDecoder(object_hook=_moments), json.JSONDecoder(object_hook=_unescape)

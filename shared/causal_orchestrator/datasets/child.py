@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from causal_orchestrator.datasets.limits import GIB, Limits
+from causal_orchestrator.datasets.limits import Limits
 
 
 class _WithoutPandas(importlib.abc.MetaPathFinder):
@@ -29,9 +29,7 @@ WITHOUT_PANDAS = _WithoutPandas()
 
 def confine(limits: Limits) -> None:
     """Give up the right to more memory, time and output than the limits say, for good."""
-    # Below 2 GiB of address space Arrow itself aborts.
-    memory = max(limits.memory, 2 * GIB)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 5))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits.decoded_bytes, limits.decoded_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

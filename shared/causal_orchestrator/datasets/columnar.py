@@ -19,6 +19,7 @@ from causal_orchestrator.question import shown
 
 EXTENSION = b"ARROW:extension:name"
 BATCH_ROWS = 8_192
+DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, IndexError)  # what decoders raise on malformed bytes
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds of the years 1 to 9999
 
 
@@ -48,8 +49,10 @@ def parquet(path: Path, limits: Limits, remarks: Remarks) -> Any:
                 f"the file has {file.metadata.num_row_groups} row groups, at most {limits.row_groups} are read",
                 code="TOO_MANY_ROW_GROUPS",
             )
+        # The footer is only a hint: it may refuse a file, never admit one.
+        check_size(file.metadata.num_rows, 0, limits)
         batches = _metered(file.iter_batches(batch_size=BATCH_ROWS, use_threads=False), limits)
-    except (pa.ArrowException, OSError) as exc:
+    except DAMAGE as exc:
         raise _unreadable("Parquet") from exc
     return normalise(schema, batches, limits, remarks)
 
@@ -67,7 +70,7 @@ def feather(path: Path, limits: Limits, remarks: Remarks) -> Any:
             check_schema(file.schema, limits)
             batches = _metered((_valid(file.get_batch(i)) for i in range(file.num_record_batches)), limits)
             schema = file.schema
-    except (pa.ArrowException, OSError) as exc:
+    except DAMAGE as exc:
         raise _unreadable("Feather") from exc
     return normalise(schema, batches, limits, remarks)
 

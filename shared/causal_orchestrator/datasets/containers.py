@@ -145,6 +145,7 @@ def _check_growth(read: int, written: int, limits: Limits) -> None:
 
 
 def _unzip(path: Path, folder: Path, limits: Limits) -> Opened:
+    _check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
@@ -162,6 +163,18 @@ def _unzip(path: Path, folder: Path, limits: Limits) -> Opened:
             return Opened(target, _inner(target), "zip")
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as exc:
         raise InputError("the archive is damaged or packed in a way that is not read", code="UNREADABLE") from exc
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse an archive whose directory alone is long: listing a million members costs gigabytes."""
+    with path.open("rb") as raw:
+        raw.seek(max(0, path.stat().st_size - 65_557))  # the end record and the longest comment
+        tail = raw.read()
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or len(tail) < end + 22:
+        raise InputError("the archive is damaged: it has no directory", code="UNREADABLE")
+    if int.from_bytes(tail[end + 12 : end + 16], "little") > MIB:
+        raise InputError("the archive holds thousands of files; pack exactly one", code="ARCHIVE_UNSUPPORTED")
 
 
 def _copy(raw: BinaryIO, out: BinaryIO, packed: int, limits: Limits) -> None:

@@ -14,7 +14,7 @@ class Limits:
 
     `file_bytes` bounds the file as it lies there and `decoded_bytes` what it may grow to, `ratio` how much a
     compressed stream may grow (judged from `ratio_floor` bytes on). Lengths of cells and names are in bytes of UTF-8.
-    `memory` (bytes of address space), `seconds` (of processor time and, doubled, of wall clock) and `decoded_bytes`
+    `memory` (bytes of address space; below 2 GiB Arrow itself aborts), `seconds` (of processor time and, doubled, of wall clock) and `decoded_bytes`
     (of output) bound the child process.
     """
 

@@ -29,7 +29,7 @@ def check_roles(question: Question, snapshot: Snapshot) -> tuple[Note, ...]:
     ------
     InputError
         ``COLUMN_UNKNOWN``, ``ROLE_CONFLICT``, ``TREATMENT_CONSTANT``, ``OUTCOME_CONSTANT``, ``TREATMENT_MISSING``,
-        ``OUTCOME_MISSING``, ``BINARY_AMBIGUOUS``, ``ROLE_NOT_NUMERIC`` or ``LEVEL_UNKNOWN``.
+        ``OUTCOME_MISSING``, ``BINARY_AMBIGUOUS``, ``ROLE_NOT_NUMERIC``, ``TREATMENT_LEVELS`` or ``LEVEL_UNKNOWN``.
     """
     columns = {column.name: column for column in snapshot.columns}
     for name in question.columns():
@@ -40,6 +40,13 @@ def check_roles(question: Question, snapshot: Snapshot) -> tuple[Note, ...]:
         name = getattr(question, role)
         if name is not None:
             _check_variation(role, columns[name])
+    treatment = columns.get(question.treatment or "")
+    if treatment is not None and treatment.dtype == "string" and treatment.kind in ("text", "identifier"):
+        raise InputError(
+            f"treatment {shown(treatment.name)!r} has {treatment.n_unique} different texts in {treatment.n} rows; an arm "
+            "needs many units each",
+            code="TREATMENT_LEVELS",
+        )
     for role in NUMERIC_ROLES:
         name = getattr(question, role)
         if name is not None and not _is_numeric(columns[name]):

@@ -104,7 +104,8 @@ def encode(values: Any) -> tuple[Any, Any]:
 
 def looks_missing(levels: Any) -> Any:
     """Return which distinct texts are words for a missing value (mask over `levels`)."""
-    return np.fromiter((word.strip().casefold() in LOOKS_MISSING for word in levels.to_pylist()), bool, len(levels))
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(levels))
+    return _among(words, sorted(LOOKS_MISSING))
 
 
 def dressed(levels: Any) -> Any:

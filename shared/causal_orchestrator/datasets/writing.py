@@ -29,7 +29,10 @@ def describe(reading: Reading, *, source_sha256: str | None, name: str) -> Snaps
 
 def write(table: Any, target: Path | Any) -> None:
     """Write a typed table as Parquet (to a path or an Arrow sink)."""
-    pq.write_table(table, target, compression="zstd", row_group_size=ROW_GROUP)
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    pq.write_table(
+        table, target, compression="zstd", compression_level=1, row_group_size=ROW_GROUP, use_dictionary=texts
+    )
 
 
 def summarised(reading: Reading, *, source_sha256: str | None, name: str) -> tuple[Snapshot, bytes]:

@@ -7,11 +7,13 @@ An estimator is a module with one public function ``estimate(problem, *, options
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from causal_orchestrator.errors import InputError
+from pydantic import TypeAdapter, ValidationError
+
+from causal_orchestrator.errors import InputError, NotApplicable
 
 if TYPE_CHECKING:
     from causal_orchestrator.problem import Estimate, Problem
@@ -127,7 +129,7 @@ ESTIMATORS: dict[str, Spec] = {
     "ols": Spec("ols", ("ATE", "SATE", "PLR"), _BOTH, treatments=(*_LEVELS, "continuous"), assumes=(_UNCONFOUNDED, "a linear model with one coefficient for everyone", _INTERFERENCE), evidence=_regression, credibility=0.6, title="Linear regression", options=("adjustment", "family", "se", "estimand")),
     "regression_adjustment": Spec("regression_adjustment", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 2.0, assumes=(_UNCONFOUNDED, "a right outcome model in each arm", _INTERFERENCE), evidence=_outcome_model, credibility=0.65, title="Regression adjustment (g-computation)", options=("estimand", "family")),
     "stratification": Spec("stratification", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, _OVERLAP, "little confounding is left within strata", _INTERFERENCE), evidence=_needs_overlap, credibility=0.45, title="Propensity stratification", options=("estimand", "strata")),
-    "psm": Spec("psm", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 10.0 + n / 1e4, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_matching, credibility=0.5, title="Propensity-score matching", options=("estimand", "distance", "caliper", "replace", "ties", "ratio", "bias_adjustment", "se"), clusters=False, weights=False),
+    "psm": Spec("psm", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 10.0 + n / 1e4, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_matching, credibility=0.5, title="Propensity-score matching", options=("estimand", "distance", "caliper", "replace", "ties", "ratio", "bias_adjustment", "variance"), clusters=False, weights=False),
     "ipw": Spec("ipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_needs_overlap, credibility=0.55, title="Inverse-probability weighting", options=("estimand", "trim", "stabilized", "normalized")),
     "overlap_weighting": Spec("overlap_weighting", ("ATO",), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "a right propensity model", _INTERFERENCE), evidence=_survives_poor_overlap, credibility=0.6, title="Overlap weighting"),
     "aipw": Spec("aipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.85, title="Augmented inverse-probability weighting (doubly robust)", options=("estimand", "learners", "folds", "repeats", "trim")),
@@ -190,7 +192,38 @@ def estimate(key: str, problem: Problem, **options: Any) -> Estimate:
 
     Raises
     ------
-    NotApplicable, EstimationError, InputError
-        As the method declares.
+    NotApplicable, DesignError, EstimationError
+        As the method declares; also if the treatment's or the outcome's kind is not one that it can take.
+    InputError
+        If an option is unknown (``OPTION_UNKNOWN``) or its value is not one that the method takes
+        (``OPTION_INVALID``).
     """
-    return load(resolve(key))(problem, **options)
+    name = resolve(key)
+    function, spec = load(name), ESTIMATORS[name]
+    for kind, taken, what in (
+        (problem.treatment_kind, spec.treatments, "treatment"),
+        (problem.outcome_kind, spec.outcomes, "outcome"),
+    ):
+        if kind not in taken:
+            raise NotApplicable(
+                f"{name} needs a {' or '.join(taken)} {what}, not a {kind} one", code=f"{what.upper()}_KIND"
+            )
+    if "covariates" in spec.needs and not problem.covariates.shape[1]:
+        raise NotApplicable(f"{name} needs covariates", code="NEEDS_COVARIATES")
+    return function(problem, **_checked(name, function, options))
+
+
+def _checked(key: str, function: Callable[..., Estimate], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check options against the function's annotations, as strictly as its types say."""
+    hints = get_type_hints(function)
+    checked = {}
+    for option, value in options.items():
+        if option not in ESTIMATORS[key].options:
+            has = ", ".join(ESTIMATORS[key].options) or "none"
+            raise InputError(f"{key} has no option {option!r}; it has {has}", code="OPTION_UNKNOWN", details={"option": option})  # fmt: skip
+        try:
+            checked[option] = TypeAdapter(hints[option]).validate_python(value)
+        except ValidationError as exc:
+            said = exc.errors(include_url=False, include_input=False)[0]["msg"]
+            raise InputError(f"{key}: option {option!r}: {said}", code="OPTION_INVALID", details={"option": option}) from exc  # fmt: skip
+    return checked

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.numerics.inference import influence_covariance, median_over_repeats
+from causal_orchestrator.numerics.weighting import balancing_weights
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
@@ -70,7 +71,14 @@ def estimate(
         covariance=joined.covariance,
         inference="influence function" + ("" if problem.cluster is None else ", clustered"),
         diagnostics={"propensities moved": {"value": moved, "detail": f"share outside [{trim:g}, {1 - trim:g}]"}},
-        details={"learners": dict(found.learners), "repeats": len(values), "folds": int(found.fold.max()) + 1},
+        details={
+            "learners": dict(found.learners),
+            "repeats": len(values),
+            "folds": int(found.fold.max()) + 1,
+            "weights": balancing_weights(
+                problem.treatment, np.clip(found.propensity.mean(axis=0), max(trim, 1e-12), 1 - trim), estimand
+            ),
+        },
         notes=(f"{moved:.1%} of propensities were moved into [{trim:g}, {1 - trim:g}]",) if moved > 0 else (),
         influence=joined.influence,
         means=np.median(np.array(means), axis=0) if means else None,

@@ -13,8 +13,16 @@ from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
 
+_SOURCE = {
+    "welch": "Welch (Neyman) variance, t",
+    "hc1": "HC1, t",
+    "hc3": "HC3, t",
+    "classical": "classical, t",
+    "cluster": "CR1 clustered, t",
+}
 
-def estimate(problem: Problem, *, se: Literal["welch", "classical", "cluster"] | None = None) -> Estimate:
+
+def estimate(problem: Problem, *, se: Literal["welch", "hc1", "hc3", "classical", "cluster"] | None = None) -> Estimate:
     """Estimate the average effect of a randomised treatment by the difference in mean outcomes.
 
     Assumes random assignment. Covariates are not used. One row per level of the treatment against the reference.
@@ -23,7 +31,7 @@ def estimate(problem: Problem, *, se: Literal["welch", "classical", "cluster"] |
     ----------
     se : how the standard error is obtained.
         ``welch`` (default without clusters): s₁²/n₁ + s₀²/n₀, Neyman's conservative variance, with Welch–Satterthwaite
-        degrees of freedom; ``classical``: one common variance; ``cluster`` (default with clusters): CR1.
+        degrees of freedom; ``hc1`` and ``hc3``: of the regression on the arms; ``classical``: one common variance; ``cluster`` (default with clusters): CR1.
 
     Returns
     -------
@@ -57,11 +65,9 @@ def estimate(problem: Problem, *, se: Literal["welch", "classical", "cluster"] |
     else:
         design = np.column_stack([np.ones(problem.n), arms[:, 1:]])
         fit = least_squares(design, problem.outcome, problem.weights)
-        robust = "hc1" if kind == "welch" else kind
-        joint = covariance(fit, robust, problem.cluster)[1:, 1:]
-        freedom = (
-            problem.n - len(levels) if problem.cluster is None or kind != "cluster" else int(problem.cluster.max())
-        )
+        joint = covariance(fit, "hc1" if kind == "welch" else kind, problem.cluster)[1:, 1:]
+        groups = 0 if problem.cluster is None else int(problem.cluster.max()) + 1
+        freedom = groups - 1 if kind == "cluster" else problem.n - len(levels)
         df = [float(freedom)] * (len(levels) - 1)
     return conclude(
         problem,
@@ -71,11 +77,7 @@ def estimate(problem: Problem, *, se: Literal["welch", "classical", "cluster"] |
         covariance=joint,
         df=df,
         counts=[int(counts[0] + counts[k]) for k in levels[1:]],
-        inference={
-            "welch": "Welch (Neyman) variance, t" if problem.weights is None else "HC1, t",
-            "classical": "classical, t",
-            "cluster": "CR1 clustered, t",
-        }[kind],
+        inference=_SOURCE["hc1" if kind == "welch" and problem.weights is not None else kind],
         covariates=(),
         influence=influence,
         means=means,

@@ -43,10 +43,11 @@ def estimate(
     """
     found = problem.learned(learners=learners, folds=folds, repeats=repeats)
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
-    values, influences = [], []
+    values, influences, compared = [], [], np.zeros(problem.n)
     for r in range(len(found.outcome)):
         left = _treatment_residuals(problem, found.propensity[r], found.treatment[r])
         unexplained = problem.outcome - found.outcome[r]
+        compared += left[:, 0] / len(found.outcome)
         bread = (left * weights[:, None]).T @ left / problem.n
         if np.linalg.eigvalsh(bread)[0] <= EXPLAINED * problem.treatment.var():
             raise EstimationError("the covariates determine the treatment; nothing is left to compare", code="POSITIVITY")  # fmt: skip
@@ -62,7 +63,12 @@ def estimate(
         estimates=joined.estimates,
         covariance=joined.covariance,
         inference="influence function" + ("" if problem.cluster is None else ", clustered"),
-        details={"learners": dict(found.learners), "repeats": len(values), "folds": int(found.fold.max()) + 1},
+        details={
+            "learners": dict(found.learners),
+            "repeats": len(values),
+            "folds": int(found.fold.max()) + 1,
+            "weights": np.where(problem.treatment > 0, 1.0, -1.0) * compared * weights,
+        },
         notes=("a variance-weighted effect: the ATE only if the effect does not vary with the covariates",),
         influence=joined.influence,
     )

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import EstimationError, InputError, NotApplicable
-from causal_orchestrator.numerics.glm import Family, standardised_means
+from causal_orchestrator.numerics.balance import regression_weights
+from causal_orchestrator.numerics.glm import Family, fit_glm, mean_of, slope_of, standardised_means
 from causal_orchestrator.numerics.inference import influence_covariance
 from causal_orchestrator.numerics.linear import LeastSquares, covariance, least_squares
+from causal_orchestrator.numerics.mestimation import glm_influence
 from causal_orchestrator.numerics.nuisance import with_intercept
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
@@ -23,7 +25,7 @@ SMALL = 250  # rows below which HC3 is the default
 def estimate(
     problem: Problem,
     *,
-    adjustment: Literal["additive", "lin"] = "additive",
+    adjustment: Literal["additive", "lin"] | None = None,
     family: Family = "gaussian",
     se: StandardError | None = None,
     estimand: Literal["ATE", "SATE"] | None = None,
@@ -33,7 +35,8 @@ def estimate(
     Parameters
     ----------
     adjustment : ``additive``: one coefficient per level; the ATE under randomisation, else a variance-weighted effect
-        (labelled PLR); ``lin``: covariates centred and fully interacted with the treatment, the ATE.
+        (labelled PLR); ``lin``: covariates centred and fully interacted with the treatment, the ATE. The default is
+        additive unless an estimand is asked for that only ``lin`` has.
     family : ``gaussian``, or ``logit`` and ``poisson`` with the average marginal effect (difference in means).
     se : ``hc1`` (default from 250 rows), ``hc3`` (default below), ``classical`` or ``cluster`` (CR1, default with
         clusters). Logit and Poisson always take the stacked sandwich, clustered where clusters are given.
@@ -49,6 +52,10 @@ def estimate(
     Lin (2013), https://doi.org/10.1214/12-AOAS583; Negi & Wooldridge (2021),
     https://doi.org/10.1080/07474938.2020.1824732; Angrist (1998) on the variance weights.
     """
+    if adjustment is None:
+        adjustment = (
+            "lin" if estimand == "SATE" or (estimand == "ATE" and _label(problem, "additive") == "PLR") else "additive"
+        )
     if adjustment == "lin" and problem.treatment_kind == "continuous":
         raise NotApplicable("adjustment='lin' needs a treatment with levels", code="NEEDS_LEVELS")
     if estimand == "SATE" and adjustment != "lin":
@@ -58,7 +65,7 @@ def estimate(
     kind = se or ("cluster" if problem.cluster is not None else "hc3" if problem.n < SMALL else "hc1")
     if kind == "cluster" and problem.cluster is None:
         raise InputError("se='cluster' needs a cluster column", code="OPTION_INVALID", details={"option": "se"})
-    label = _label(problem, adjustment, estimand)
+    label = "SATE" if estimand == "SATE" else _label(problem, adjustment)
     if family != "gaussian":
         return _marginal(problem, adjustment, family, label)
     arms = _treatment_columns(problem)
@@ -71,8 +78,10 @@ def estimate(
     if not np.isin(places, fit.kept).all():
         raise EstimationError("the covariates determine the treatment exactly; its coefficient is not identified", code="COLLINEAR")  # fmt: skip
     joint = covariance(fit, kind, problem.cluster)[np.ix_(places, places)]
+    influence = _influence(problem, fit, places)
     if adjustment == "lin" and label != "SATE":
-        joint = joint + influence_covariance(_heterogeneity(problem, fit, arms.shape[1]), problem.cluster)
+        varying = _heterogeneity(problem, fit, arms.shape[1])
+        joint, influence = joint + influence_covariance(varying, problem.cluster), influence + varying
     freedom = float(problem.n - len(fit.kept)) if kind != "cluster" else float(_clusters(problem) - 1)
     return conclude(
         problem,
@@ -82,15 +91,17 @@ def estimate(
         covariance=joint,
         df=freedom,
         inference=f"{'CR1 clustered' if kind == 'cluster' else kind.upper() if kind != 'classical' else kind}, t",
-        details={"coefficients": _named(problem, fit), "r_squared": _r_squared(problem, fit)},
-        influence=_influence(problem, fit, places),
+        details={
+            "coefficients": _named(problem, fit),
+            "r_squared": _r_squared(problem, fit),
+            "weights": _weights(problem, x, arms, adjustment),
+        },
+        influence=influence,
         notes=_notes(problem, fit, label),
     )
 
 
-def _label(problem: Problem, adjustment: str, estimand: str | None) -> str:
-    if estimand is not None:
-        return estimand
+def _label(problem: Problem, adjustment: str) -> str:
     plain = problem.question.randomized or not problem.covariates.shape[1] or adjustment == "lin"
     return "ATE" if plain and problem.treatment_kind != "continuous" else "PLR"
 
@@ -118,6 +129,16 @@ def _heterogeneity(problem: Problem, fit: LeastSquares, contrasts: int) -> Float
     slopes = fit.coefficients[1 + p + contrasts :].reshape(contrasts, p)
     moved = _centred(problem) @ slopes.T
     return np.asarray(moved if problem.weights is None else moved * problem.weights[:, None])
+
+
+def _weights(problem: Problem, x: Floats, arms: Floats, adjustment: str) -> Floats:
+    """Return the weights (n,) with which the regression compares the arms of the first contrast."""
+    w = np.ones(problem.n) if problem.weights is None else problem.weights
+    if adjustment == "lin":
+        rows = np.stack([problem.treatment == k for k in range(arms.shape[1] + 1)])
+        return regression_weights(x, rows, w @ x / w.sum(), w)
+    left = least_squares(np.column_stack([x, arms[:, 1:]]), arms[:, 0], problem.weights).residuals
+    return np.asarray(np.where(problem.treatment > 0, 1.0, -1.0) * left * w)
 
 
 def _influence(problem: Problem, fit: LeastSquares, places: NDArray[np.int64]) -> Floats:
@@ -188,9 +209,6 @@ def _marginal(problem: Problem, adjustment: str, family: Family, label: str) -> 
 
 def _common_model(problem: Problem, family: Family, x: Floats, arms: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Return means under each level, and their influence, of one model with the treatment as regressors."""
-    from causal_orchestrator.numerics.glm import fit_glm, mean_of, slope_of
-    from causal_orchestrator.numerics.mestimation import glm_influence
-
     levels = arms.shape[1] + 1
     own = np.column_stack([x, arms])
     coefficients = fit_glm(family, own, problem.outcome, weights)

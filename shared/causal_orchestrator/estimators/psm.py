@@ -34,7 +34,7 @@ def estimate(
     ties: bool = True,
     ratio: int = 1,
     bias_adjustment: bool = False,
-    se: StandardError | None = None,
+    variance: StandardError | None = None,
 ) -> Estimate:
     """Estimate the effect by nearest-neighbour matching.
 
@@ -51,7 +51,7 @@ def estimate(
         `ratio` 1, propensity distances).
     ties : equally near units share the match.
     bias_adjustment : add the difference of a linear outcome regression between unit and match (Abadie & Imbens 2011).
-    se : ``abadie_imbens_2006`` takes the propensity as known; ``homoskedastic`` does too, with one variance for all
+    variance : ``abadie_imbens_2006`` takes the propensity as known; ``homoskedastic`` does too, with one variance for all
         rows, from the matched differences (the default of Sekhon's Matching).
 
     Raises
@@ -93,8 +93,8 @@ def estimate(
     difference = imputed[:, 1] - imputed[:, 0]
     value = float(difference[target].mean())
     pieces = _Pieces(problem, coordinates, target, difference, used, squared, pairs, value, estimand)
-    kind = se or ("abadie_imbens_2006" if distance == "mahalanobis" else "abadie_imbens_2016")
-    variance, inference = _variance(pieces, kind) if replace else _paired(pieces)
+    kind = variance or ("abadie_imbens_2006" if distance == "mahalanobis" else "abadie_imbens_2016")
+    found_variance, inference = _variance(pieces, kind) if replace else _paired(pieces)
     weights = np.where(target, 1.0, 0.0) + used
     lost = int(({"ATT": treated, "ATC": ~treated, "ATE": np.ones(problem.n, dtype=bool)}[estimand] & ~matched).sum())
     notes = (f"{lost} units have no match within the caliper and are left out",) if lost else ()
@@ -103,7 +103,7 @@ def estimate(
         method="psm",
         estimand=estimand,
         estimates=[value],
-        covariance=np.array([[variance]]),
+        covariance=np.array([[found_variance]]),
         inference=inference,
         diagnostics=weighting_diagnostics(problem.covariates, problem.treatment, problem.treatment_levels, weights),
         details={"weights": weights, "matched": int(target.sum()), "caliper": limit, "distance": distance},

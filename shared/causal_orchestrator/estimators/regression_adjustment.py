@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from causal_orchestrator.errors import NotApplicable
+from causal_orchestrator.numerics.balance import regression_weights
 from causal_orchestrator.numerics.glm import Family, standardised_means
 from causal_orchestrator.numerics.inference import influence_covariance
 from causal_orchestrator.numerics.nuisance import with_intercept
@@ -55,7 +56,10 @@ def estimate(
         estimates=estimates,
         covariance=influence_covariance(contrast, problem.cluster),
         inference="stacked estimating equations" + ("" if problem.cluster is None else ", clustered"),
-        details={"family": family},
+        details={
+            "family": family,
+            "weights": regression_weights(designs[0], rows, target @ designs[0] / target.sum(), weights),
+        },
         influence=contrast,
         means=means if levels == 2 or estimand == "ATE" else None,
         means_influence=influence,

@@ -10,7 +10,7 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,15 +29,15 @@ TREATED, CONTROL = VERMILION, BLUE
 
 WIDTH = 5.6  # inches; at this width the text is still readable on a phone
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "causal-orchestrator",
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 11,
+    "font.size": 11.5,
+    "axes.titlesize": 12,
     "axes.titlelocation": "left",
-    "axes.labelsize": 10,
+    "axes.labelsize": 11.5,
     "axes.labelcolor": INK,
     "axes.edgecolor": "#b8c0c8",
     "axes.linewidth": 0.8,
@@ -55,7 +55,7 @@ STYLE = {
     "ytick.major.size": 0,
     "text.color": INK,
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": 10.5,
     "lines.linewidth": 1.8,
     "figure.facecolor": "#ffffff",
     "axes.unicode_minus": True,
@@ -112,6 +112,13 @@ def horizontal(axes: Axes) -> None:
     axes.spines["left"].set_visible(False)
 
 
+def listed(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a chart of rows, the first on top, with room for at least two."""
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(max(len(names), 2) - 0.4, -0.6)
+    horizontal(axes)
+
+
 def plain(axes: Axes, which: str = "x") -> None:
     """Write the axis' numbers as people write them."""
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -133,7 +140,7 @@ def render(drawing: Drawing, *, name: str, title: str) -> bytes:
         If the name is not one that can be an identifier and a file.
     """
     buffer = io.BytesIO()
-    FigureCanvasSVG(drawing.figure).print_svg(
+    FigureCanvasSVG(drawing.figure).print_svg(  # type: ignore[no-untyped-call]
         buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
     )
     return clean(buffer.getvalue(), name=name, title=title, description=drawing.alt)

@@ -20,6 +20,7 @@ from causal_orchestrator.figures.canvas import (
     VERMILION,
     Drawing,
     horizontal,
+    listed,
     number,
     plain,
     sheet,
@@ -31,7 +32,7 @@ Floats = NDArray[np.float64]
 MOST_COLUMNS = 24
 MOST_PANELS = 4
 MOST_POINTS = 1500
-GROUPS = 20
+GROUPS = 10
 DIVERGING = LinearSegmentedColormap.from_list("blue-white-vermilion", [BLUE, "#ffffff", VERMILION])
 
 
@@ -105,12 +106,10 @@ def missingness(evidence: Evidence) -> Drawing:
     shares = [100 * c.n_missing / max(c.n, 1) for c in holed]
     axes.barh(range(len(holed)), shares, color=BLUE, height=0.6)
     for row, share in enumerate(shares):
-        axes.text(share, row, f" {share:.1f} %", va="center", fontsize=9)
+        axes.text(share, row, f" {share:.1f} %", va="center", fontsize=10)
     axes.set_xlim(0, max(5.0, min(100.0, 1.25 * max(shares))))
-    axes.set_yticks(range(len(holed)), [label(c.name) for c in holed])
-    axes.invert_yaxis()
+    listed(axes, [label(c.name) for c in holed])
     axes.set_xlabel("per cent of rows missing")
-    horizontal(axes)
     patterns = evidence.exploration.missing_patterns if evidence.exploration else ()
     together = [p for p in patterns if len(p.get("missing", ())) > 1]
     words = ""
@@ -140,10 +139,8 @@ def outliers(evidence: Evidence) -> Drawing:
         axes.plot([inside.min(), inside.max()], [row, row], color=GRID, linewidth=5, solid_capstyle="round")
         axes.plot([-0.5, 0.5], [row, row], color=BLUE, linewidth=7, solid_capstyle="butt")
         axes.plot(far, np.full(len(far), row), "|", color=VERMILION, markersize=8)
-    axes.set_yticks(range(len(scaled)), [label(name) for name in scaled])
-    axes.invert_yaxis()
+    listed(axes, [label(name) for name in scaled])
     axes.set_xlabel("distance from the middle, in interquartile ranges (cut at 12)")
-    horizontal(axes)
     worst = max(scaled, key=lambda name: float((np.abs(scaled[name]) > 2.0).mean()))
     share = float((np.abs(scaled[worst]) > 2.0).mean())
     return Drawing(
@@ -174,7 +171,7 @@ def collinearity(evidence: Evidence) -> Drawing:
                 if np.isfinite(table[row, column]) and row != column:
                     strong = abs(table[row, column]) > 0.6
                     left.text(column, row, f"{table[row, column]:.2f}".replace("-", "−"), ha="center", va="center",
-                              fontsize=8, color="white" if strong else INK)  # fmt: skip
+                              fontsize=9, color="white" if strong else INK)  # fmt: skip
     limit = evidence.plan.thresholds.get("vif", 10.0) if evidence.plan else 10.0
     values = [factors[name] or np.nan for name in names]
     right.barh(range(size), np.minimum(values, 2 * limit), color=[VERMILION if v > limit else BLUE for v in values],
@@ -223,11 +220,10 @@ def _rates(values: Floats, arms: dict[str, NDArray[np.bool_]], *, treatment: str
     figure, axes = sheet(1.7)
     axes.barh(range(2), [100 * s for s in shares], color=[CONTROL, TREATED], height=0.6)
     for row, share in enumerate(shares):
-        axes.text(100 * share, row, f" {100 * share:.1f} %", va="center", fontsize=9)
-    axes.set_yticks(range(2), [f"{label(treatment, 18)} = {label(level, 14)}" for level in arms])
+        axes.text(100 * share, row, f" {100 * share:.1f} %", va="center", fontsize=10)
+    listed(axes, [f"{label(treatment, 18)} = {label(level, 14)}" for level in arms])
     axes.set_xlim(0, min(115.0, max(5.0, 125 * max(shares))))
     axes.set_xlabel(f"per cent with {label(outcome)} = {number(high)}")
-    horizontal(axes)
     words = "; ".join(f"{label(level)}: {share:.1%}" for level, share in zip(arms, shares, strict=True))
     return Drawing(figure, "Share with the outcome in each arm as observed, without adjustment.", words)
 
@@ -248,11 +244,11 @@ def _scatter(axes: Any, x: Floats, y: Floats, arms: dict[str, NDArray[np.bool_]]
         some = rows[:: -(-len(rows) // MOST_POINTS)]
         axes.plot(x[some], y[some], ".", color=colour, markersize=3, alpha=0.25, rasterized=True)
         order = rows[np.argsort(x[rows], kind="stable")]
-        groups = [g for g in np.array_split(order, min(GROUPS, max(1, len(order) // 10))) if len(g)]
+        groups = [g for g in np.array_split(order, min(GROUPS, max(1, len(order) // 25))) if len(g)]
         axes.plot([x[g].mean() for g in groups], [y[g].mean() for g in groups], color=colour, linewidth=2)
     plain(axes)
     plain(axes, "y")
-    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="x", nbins=4)
 
 
 def _scaled(values: Floats) -> Floats | None:

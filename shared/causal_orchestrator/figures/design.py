@@ -15,7 +15,7 @@ from causal_orchestrator.figures.canvas import (
     TREATED,
     VERMILION,
     Drawing,
-    horizontal,
+    listed,
     plain,
     sheet,
 )
@@ -57,11 +57,9 @@ def _love(evidence: Evidence, rows: list[Balance], words: str) -> Drawing:
             axes.plot([0, before], [row, row], color="#b8c0c8", linewidth=1.4)
             axes.plot([before], [row], "o", color=BLUE if before <= threshold else VERMILION, markersize=6.5)
     axes.axvline(threshold, color=VERMILION, linestyle=DASHED, linewidth=1.2)
-    axes.set_xlim(left=0, right=1.08 * max(1.3 * threshold, max(abs(b.smd or 0.0) for b in known)))
-    axes.set_yticks(range(len(known)), [label(entry.covariate) for entry in known])
-    axes.invert_yaxis()
+    axes.set_xlim(left=-0.004, right=1.08 * max(1.3 * threshold, max(abs(b.smd or 0.0) for b in known)))
+    listed(axes, [label(entry.covariate) for entry in known])
     axes.set_xlabel("absolute standardised mean difference")
-    horizontal(axes)
     worst = known[0]
     more = f" The {len(known)} largest of {len(rows)} are shown." if len(rows) > len(known) else ""
     return Drawing(

@@ -16,7 +16,7 @@ from causal_orchestrator.figures.canvas import (
     SKY,
     VERMILION,
     Drawing,
-    horizontal,
+    listed,
     number,
     plain,
     sheet,
@@ -92,14 +92,14 @@ def specification_curve(evidence: Evidence) -> Drawing:
     for place, row in enumerate(table):
         low, high = row.get("ci_lower"), row.get("ci_upper")
         if low is not None and high is not None:
-            axes.plot([place, place], [low, high], color="#a9c9df", linewidth=max(1.2, 120 / len(table) ** 1.2))
+            axes.plot([place, place], [low, high], color="#a9c9df", linewidth=max(1.2, min(6.0, 120 / len(table))))
     axes.plot(range(len(table)), [_value(row) for row in table], "o", color=BLUE, markersize=4.5)
     axes.axhline(0, color=INK, linewidth=0.9)
     primary = evidence.primary
     if primary is not None and primary.estimate is not None:
         axes.axhline(primary.estimate, color=VERMILION, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.set_xticks([])
-    axes.set_xlabel(f"{len(table)} combinations of method and adjustment set, by size of the estimate")
+    axes.set_xlabel(f"{len(table)} specifications, by size of the estimate")
     axes.set_ylabel("effect")
     plain(axes, "y")
     values = [_value(row) or 0.0 for row in table]
@@ -193,12 +193,10 @@ def _rows(rows: Sequence[Row], unit: str) -> Any:
         axes.plot([row.estimate], [place], "D" if row.headline else "o", color=colour, markeredgecolor="white",
                   markersize=8)  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.9)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    listed(axes, [row.name for row in rows])
     axes.set_xlabel(unit)
     axes.locator_params(axis="x", nbins=6)
     plain(axes)
-    horizontal(axes)
     return figure
 
 

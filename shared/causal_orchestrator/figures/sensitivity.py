@@ -15,7 +15,7 @@ from causal_orchestrator.figures.canvas import (
     SKY,
     VERMILION,
     Drawing,
-    horizontal,
+    listed,
     number,
     plain,
     sheet,
@@ -66,12 +66,10 @@ def e_value_magnitude(evidence: Evidence) -> Drawing:
     figure, axes = sheet(0.9 + 0.36 * len(bars))
     for row, (_, value, colour) in enumerate(bars):
         axes.barh(row, value - 1, left=1, color=colour, height=0.55)
-        axes.text(value, row, f" {value:.2f}", va="center", fontsize=9)
-    axes.set_yticks(range(len(bars)), [name for name, _, _ in bars])
-    axes.invert_yaxis()
+        axes.text(value, row, f" {value:.2f}", va="center", fontsize=10)
+    listed(axes, [name for name, _, _ in bars])
     axes.set_xlim(1, 1 + 1.2 * max(0.2, max(value for _, value, _ in bars) - 1))
     axes.set_xlabel("risk ratio (1 is no association)")
-    horizontal(axes)
     return Drawing(
         figure,
         "How strong a hidden confounder must be, beside the effect itself; 1 means that none is needed.",
@@ -88,17 +86,17 @@ def contours(evidence: Evidence) -> Drawing:
     x, y = np.array(grid["r2_treatment"]), np.array(grid["r2_outcome"])
     z = np.array(grid["estimate"], dtype=float)
     figure, axes = sheet(3.6)
-    lines = axes.contour(x, y, z, levels=8, colors="#7aa6c4", linewidths=1)
-    axes.clabel(lines, fmt=number, fontsize=8)
+    lines = axes.contour(x, y, z, levels=8, colors="#7aa6c4", linewidths=1, linestyles="solid")
+    axes.clabel(lines, fmt=number, fontsize=9)
     if np.nanmin(z) < 0 < np.nanmax(z):
         axes.contour(x, y, z, levels=[0.0], colors=VERMILION, linewidths=1.8, linestyles="dashed")
     bounds = [b for b in found.details.get("bounds", ()) if b.get("multiple") == 1]
     bounds.sort(key=lambda b: -b["r2_treatment"] * b["r2_outcome"])
     for bound in bounds[:MOST_LABELS]:
         axes.plot([bound["r2_treatment"]], [bound["r2_outcome"]], "o", color=INK, markersize=5)
-    for bound in bounds[:3]:
-        axes.annotate(label(bound["covariate"], 18), (bound["r2_treatment"], bound["r2_outcome"]), (6, 5),
-                      textcoords="offset points", fontsize=9)  # fmt: skip
+    for place, bound in enumerate(bounds[:3]):
+        axes.annotate(label(bound["covariate"], 18), (bound["r2_treatment"], bound["r2_outcome"]), (6, 4 + 12 * place),
+                      textcoords="offset points", fontsize=10)  # fmt: skip
     axes.set_xlabel("share of the treatment explained by the confounder")
     axes.set_ylabel("share of the outcome explained")
     axes.grid(visible=False)
@@ -135,7 +133,7 @@ def placebo(evidence: Evidence) -> Drawing:
     found = _result(evidence, "placebo_treatment")
     histogram = found.details.get("histogram") or {}
     edges, counts, estimate = histogram.get("edges"), histogram.get("counts"), found.details.get("estimate")
-    if not edges or estimate is None:
+    if not edges or not counts or estimate is None:
         raise NotApplicable("no distribution of placebo effects was kept")
     figure, axes = sheet(2.6)
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color="#a9c9df", edgecolor="white")
@@ -168,12 +166,10 @@ def refuters(evidence: Evidence) -> Drawing:
     axes.axvline(primary.estimate, color=VERMILION, linewidth=1.4, linestyle=DASHED)
     if min(0.0, primary.estimate) <= 0 <= max(0.0, primary.estimate):
         axes.axvline(0, color=INK, linewidth=0.9)
-    axes.set_yticks(range(len(found)), [r.method.replace("_", " ") for r in found])
-    axes.set_ylim(len(found) - 0.4, -0.6)
+    listed(axes, [r.method.replace("_", " ") for r in found])
     axes.set_xlabel("estimate")
     axes.locator_params(axis="x", nbins=6)
     plain(axes)
-    horizontal(axes)
     return Drawing(
         figure,
         "The middle half (thick) and 95% (thin) of the estimates over each refuter's draws; dashed is the headline.",
@@ -195,10 +191,8 @@ def falsification(evidence: Evidence) -> Drawing:
         axes.plot([row["standardized_lower"], row["standardized_upper"]], [place, place], color=colour, linewidth=2.4)
         axes.plot([row["standardized"]], [place], "o", color=colour, markeredgecolor="white", markersize=8)
     axes.axvline(0, color=INK, linewidth=0.9)
-    axes.set_yticks(range(len(rows)), [label(str(row["name"])) for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    listed(axes, [label(str(row["name"])) for row in rows])
     axes.set_xlabel("effect on the placebo outcome, in its standard deviations")
-    horizontal(axes)
     return Drawing(
         figure,
         f"A placebo passes only if its whole interval lies within ±{band:g} standard deviations (shaded).",

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import hmac
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -49,12 +50,14 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str],
     loop = multiprocessing.get_context("spawn").Process(target=_deliver, args=(settings,), name="loop")
     loop.start()
     announce(f"http://{host}:{port}  Authorization: Bearer {key}")
+    owner = os.getpid()
     try:
         _Server(settings, host, port).run()
     finally:
-        revoke_key(backends, key)
-        loop.terminate()
-        loop.join(timeout=30)
+        if os.getpid() == owner:  # a fork of the server unwinds through here too
+            revoke_key(backends, key)
+            loop.terminate()
+            loop.join(timeout=30)
 
 
 def _with_pepper(settings: Settings) -> Settings:

@@ -58,3 +58,25 @@ def weighting_diagnostics(
         found["max smd before"] = {"value": worst["before"], "threshold": BALANCED}
         found["max smd after"] = {"value": worst["after"], "threshold": BALANCED, "passed": worst["after"] < BALANCED}
     return found
+
+
+def regression_weights(design: Floats, arms: NDArray[np.bool_], target: Floats, weights: Floats) -> Floats:
+    """Return the weights (n,) with which a regression per arm compares the rows; they may be negative.
+
+    Parameters
+    ----------
+    design : shape (n, k)
+    arms : shape (K, n)
+    target : shape (k,)
+        Mean of the design over the target population, which each arm is weighted to exactly.
+
+    References
+    ----------
+    Chattopadhyay & Zubizarreta (2023), https://doi.org/10.1093/biomet/asac058
+    """
+    found = np.zeros(len(design))
+    for rows in arms:
+        x = design[rows]
+        gram = (x * weights[rows, None]).T @ x
+        found[rows] = len(x) * weights[rows] * (x @ (np.linalg.pinv(gram, hermitian=True) @ target))
+    return found

@@ -84,11 +84,9 @@ def _repeated(frame: pd.DataFrame, question: Question, times: Sequence[str]) -> 
         return []
     found = []
     for name in frame.columns:
-        column = frame[name]
-        count = column.nunique()
-        number = as_number(column)
+        number = as_number(frame[name])
         whole = number is None or not np.any(number[np.isfinite(number)] % 1)
-        if name not in {*times, question.treatment} and whole and 2 < count <= len(frame) / 2:
+        if name not in {*times, question.treatment} and whole and 2 < frame[name].nunique() <= len(frame) / 2:
             found.append(str(name))
     return found
 
@@ -332,10 +330,11 @@ def propose_cluster(frame: pd.DataFrame, question: Question, scored: Candidates,
 
 def _groups(column: pd.Series, n: int) -> bool:
     """Say whether a column can be the name of groups: words or codes, ten or more, two rows each on average."""
-    count = column.nunique()
-    code = as_number(column) is None or bool(set(words(str(column.name))[-1:]) & {"id", "code", "number", "cluster"})
-    group = code or bool(set(words(str(column.name))) & {"cluster", "village", "school", "classroom"})
-    return group and MIN_GROUPS <= count <= n / 2
+    parts = words(str(column.name))
+    code = as_number(column) is None or parts[-1:] in (["id"], ["code"], ["number"])
+    if not code and not set(parts) & {"cluster", "village", "school", "classroom"}:
+        return False
+    return MIN_GROUPS <= column.nunique() <= n / 2
 
 
 def propose_instruments(

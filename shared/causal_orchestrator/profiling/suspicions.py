@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from causal_orchestrator.profiling import roles
 from causal_orchestrator.profiling.quality import as_number
 from causal_orchestrator.question import Question
 from causal_orchestrator.results import ColumnSummary, Suspicion
+
+SAMPLE = 10_000  # rows that are enough to see that two columns do not map one to one
 
 
 def suspicions(frame: pd.DataFrame, columns: Sequence[ColumnSummary], question: Question) -> tuple[Suspicion, ...]:
@@ -55,16 +58,32 @@ def restates(column: pd.Series, treatment: pd.Series) -> str | None:
     a single value that no row of the other arm has (a dose, a start date).
     """
     known = (column.notna() & treatment.notna()).to_numpy()
-    values, levels = pd.factorize(column[known])
     arms, arm_levels = pd.factorize(treatment[known])
-    if len(levels) < 2 or len(arm_levels) < 2:
+    number = as_number(column[known])
+    if number is not None and len(arm_levels) == 2:
+        return _restates_two_arms(number, arms == 1)
+    head, _ = pd.factorize(column[known].iloc[:SAMPLE])
+    if len(arm_levels) < 2 or not _one_to_one(head, arms[:SAMPLE]):
         return None
-    pairs = np.unique(values.astype(np.int64) * len(arm_levels) + arms)
-    if len(pairs) != len(levels):
+    values, _ = pd.factorize(column[known])
+    return "its values map one to one onto the treatment's" if _one_to_one(values, arms) else None
+
+
+def _one_to_one(values: NDArray[np.int64], arms: NDArray[np.int64]) -> bool:
+    width = int(arms.max(initial=0)) + 1
+    pairs = np.unique(values.astype(np.int64) * width + arms)
+    return len(pairs) == len(np.unique(values)) == len(np.unique(arms))
+
+
+def _restates_two_arms(x: NDArray[np.float64], treated: NDArray[np.bool_]) -> str | None:
+    one, zero = x[treated], x[~treated]
+    if not len(one) or not len(zero):
         return None
-    if len(levels) == len(arm_levels):
-        return "its values map one to one onto the treatment's"
-    per_arm = np.bincount(pairs % len(arm_levels), minlength=len(arm_levels))
-    if len(arm_levels) == 2 and per_arm.min() == 1 and as_number(column) is not None:
-        return "one arm has a single value of it that the other arm never has"
+    fixed = [bool(arm.min() == arm.max()) for arm in (one, zero)]
+    if all(fixed):
+        return "its values map one to one onto the treatment's" if one[0] != zero[0] else None
+    if any(fixed):
+        single, others = (one[0], zero) if fixed[0] else (zero[0], one)
+        if not np.any(others == single):
+            return "one arm has a single value of it that the other arm never has"
     return None

@@ -8,17 +8,14 @@ from __future__ import annotations
 import os
 import pprint
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import nbformat
-from nbformat.notebooknode import NotebookNode
 
 from causal_orchestrator.agents import JobView
 from causal_orchestrator.errors import EstimationError
 from causal_orchestrator.question import Question, shown
-from causal_orchestrator.reporting.provenance import PACKAGE
+from causal_orchestrator.reporting.provenance import PACKAGE, to_json
 from causal_orchestrator.reporting.words import interval, markdown, number, spoken
 from causal_orchestrator.results import (
     Critique,
@@ -32,7 +29,13 @@ from causal_orchestrator.results import (
     Snapshot,
 )
 
+Document = dict[str, Any]
+
 SNAPSHOT = "snapshot.parquet"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 RELATIVE_TOLERANCE = 1e-9  # other machines round other sums differently; on one machine the numbers are equal
 COMPARED = ("estimate", "std_error", "ci_lower", "ci_upper", "p_value", "n")
 CELL_SECONDS = 1800
@@ -199,16 +202,13 @@ def reproducible(job: JobView) -> tuple[Effect, ...]:
     return tuple(first.values())
 
 
-def build(job: JobView) -> NotebookNode:
-    """Return the notebook of a job, not yet run."""
-    notebook = nbformat.v4.new_notebook()
-    for position, (kind, source) in enumerate(_cells(job)):
-        new = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
-        notebook.cells.append(new(source, id=f"cell-{position:02d}"))
-    return settle(notebook)
+def build(job: JobView) -> Document:
+    """Return the notebook of a job (nbformat 4.5), not yet run."""
+    cells = [_cell(position, kind, source) for position, (kind, source) in enumerate(_cells(job))]
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": METADATA, "cells": cells}
 
 
-def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
+def execute(notebook: Document, folder: Path) -> Document:
     """Run the notebook in `folder` from a clean kernel of this interpreter and return it with its outputs.
 
     Raises
@@ -216,6 +216,7 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     EstimationError
         If a cell fails (``NOTEBOOK_FAILED``): a number does not come out again, or the code cannot run here.
     """
+    import nbformat
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
     from nbclient.exceptions import CellControlSignal, DeadKernelError
@@ -224,7 +225,8 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     manager = AsyncKernelManager(
         kernel_name="python3", transport="ipc", ip=str(folder / "k"), connection_file=str(folder / "kernel.json")
     )
-    run = nbformat.from_dict(notebook)
+    joined = [{**cell, "source": "".join(cell["source"])} for cell in notebook["cells"]]
+    run = nbformat.from_dict({**notebook, "cells": joined})  # type: ignore[no-untyped-call]
     client = NotebookClient(
         run, km=manager, timeout=CELL_SECONDS, record_timing=False, resources={"metadata": {"path": str(folder)}}
     )
@@ -236,27 +238,14 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         raise EstimationError(f"{name}: {shown(reason, 400)}", code="NOTEBOOK_FAILED") from exc
     except (DeadKernelError, RuntimeError) as exc:
         raise EstimationError(f"the notebook's kernel died: {shown(str(exc), 400)}", code="NOTEBOOK_FAILED") from exc
-    return settle(run)
+    outputs = [cell.get("outputs", []) for cell in run.cells]
+    cells = [_settled(cell, found) for cell, found in zip(notebook["cells"], outputs, strict=True)]
+    return {**notebook, "cells": [*_numbered(cells)]}
 
 
-def to_bytes(notebook: NotebookNode) -> bytes:
+def to_bytes(notebook: Document) -> bytes:
     """Encode a notebook; equal notebooks give equal bytes."""
-    return (str(nbformat.writes(notebook)).rstrip("\n") + "\n").encode("utf-8")
-
-
-def settle(notebook: NotebookNode) -> NotebookNode:
-    """Leave of a notebook what is the same in every run: no times, no machine, only text and pictures as outputs."""
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
-    for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({})
-        if cell.cell_type == "code":
-            cell.outputs = [kept for output in cell.outputs if (kept := _output(output)) is not None]
-    return notebook
+    return to_json(notebook)
 
 
 def numbers_checked(values: Mapping[str, Any]) -> int:
@@ -266,13 +255,32 @@ def numbers_checked(values: Mapping[str, Any]) -> int:
     return sum(number is not None for number in found) + (values["e_value"] is not None)
 
 
-def _output(output: NotebookNode) -> NotebookNode | None:
-    if output.output_type == "stream" and output.name == "stdout":
-        return output
-    if output.output_type in ("display_data", "execute_result"):
-        output.data = nbformat.from_dict({k: v for k, v in output.data.items() if k in ("text/plain", "image/png")})
-        output.metadata = nbformat.from_dict({})
-        return output
+def _cell(position: int, kind: str, source: str) -> Document:
+    code: Document = {"execution_count": None, "outputs": []} if kind == "code" else {}
+    lines = source.splitlines(keepends=True)
+    return {"cell_type": kind, "id": f"cell-{position:02d}", "metadata": {}, "source": lines, **code}
+
+
+def _settled(cell: Document, outputs: Sequence[Document]) -> Document:
+    """Return a cell with what is the same in every run of its outputs: text and pictures, no times, no machine."""
+    if cell["cell_type"] != "code":
+        return cell
+    return {**cell, "outputs": [kept for output in outputs if (kept := _output(output)) is not None]}
+
+
+def _numbered(cells: Iterable[Document]) -> Iterator[Document]:
+    count = 0
+    for cell in cells:
+        count += cell["cell_type"] == "code"
+        yield {**cell, "execution_count": count} if cell["cell_type"] == "code" else cell
+
+
+def _output(output: Document) -> Document | None:
+    if output["output_type"] == "stream" and output["name"] == "stdout":
+        return {"output_type": "stream", "name": "stdout", "text": output["text"].splitlines(keepends=True)}
+    if output["output_type"] in ("display_data", "execute_result"):
+        data = {kind: value for kind, value in output["data"].items() if kind in ("text/plain", "image/png")}
+        return {"output_type": "display_data", "data": data, "metadata": {}}
     return None
 
 

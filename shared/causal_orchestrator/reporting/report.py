@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def build(job: JobView, document: ResultsDocument, figures: Mapping[str, bytes])
     digest = base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
     template = _environment().get_template("report.html.j2")
     text = template.render(
-        css=Markup(css),
+        css=css,
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'",
         **_context(job, document, figures),
     )
@@ -66,11 +65,16 @@ def build(job: JobView, document: ResultsDocument, figures: Mapping[str, bytes])
 def _environment() -> Environment:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.filters.update(
-        number=words.number, p_value=words.p_value, percent=words.percent, spoken=words.spoken, p_text=_p_text
+        number=words.number,
+        p_value=words.p_value,
+        percent=words.percent,
+        spoken=words.spoken,
+        titled=words.titled,
+        p_text=_p_text,
     )
     environment.globals.update(interval=words.interval, estimands=ESTIMANDS)
     # Control and direction marks are shown as codes wherever text from outside is printed.
-    environment.finalize = lambda value: partial(shown, width=20_000)(value) if type(value) is str else value
+    environment.finalize = _visible
     return environment
 
 
@@ -117,7 +121,7 @@ def _context(job: JobView, document: ResultsDocument, figures: Mapping[str, byte
         "code_sha256": provenance.code_sha256(),
         "lock_sha256": provenance.lock_sha256(),
         "seed": job.seed,
-        "artifacts": sorted(document.artifacts.items()),
+        "files": _files(document),
         "contents": list(_contents(document, drawn)),
     }
 
@@ -133,6 +137,10 @@ def headline(document: ResultsDocument) -> str:
     treatment, outcome = (shown(name or "") for name in (document.treatment_variable, document.outcome_variable))
     limits = words.interval(primary.ci_lower, primary.ci_upper)
     return f"{treatment} changes {outcome} by {words.number(primary.estimate)} ({limits})."
+
+
+def _visible(value: object) -> object:
+    return shown(" ".join(value.split()), 20_000) if type(value) is str else value
 
 
 def _p_text(value: float | None) -> str:
@@ -170,7 +178,7 @@ def _selection(document: ResultsDocument) -> str:
     if not preferred or preferred == primary:
         return ""
     by = f" by {words.number(gap)}" if gap is not None else ""
-    return f"The score prefers {words.spoken(str(preferred))}{by}; the headline stays with the pre-declared method."
+    return f"The score prefers {words.titled(str(preferred))}{by}; the headline stays with the pre-declared method."
 
 
 def _figures(drawn: Figures | None, svg: Mapping[str, bytes]) -> dict[str, list[dict[str, Any]]]:
@@ -182,7 +190,7 @@ def _figures(drawn: Figures | None, svg: Mapping[str, bytes]) -> dict[str, list[
         inline = content is not None and len(content) <= room
         if inline and content is not None:
             room -= len(content)
-        entry = {**figure.model_dump(), "svg": Markup(content.decode("utf-8")) if inline and content else None}
+        entry = {**figure.model_dump(), "svg": content.decode("utf-8") if inline and content else None}
         found[figure.section].append(entry)
     return found
 
@@ -226,11 +234,11 @@ def _decisions(job: JobView, document: ResultsDocument) -> Iterator[dict[str, st
         because = f" ({'; '.join(gate.reasons)})" if gate.reasons else ""
         yield {"who": "Causal discovery", "what": f"Gate {gate.decision}{because}."}
     if plan:
-        named = f"{words.spoken(plan.primary)} as the primary method" if plan.primary else "no method"
+        named = f"{words.titled(plan.primary)} as the primary method" if plan.primary else "no method"
         by = "" if plan.chosen_by == "offline" else f" Chosen by {plan.chosen_by}."
         other = plan.offline_primary
         beside = (
-            f" The offline planner would have taken {words.spoken(other)}." if other and other != plan.primary else ""
+            f" The offline planner would have taken {words.titled(other)}." if other and other != plan.primary else ""
         )
         why = "; ".join(plan.reasons)
         yield {"who": "Study design", "what": f"Design {words.spoken(plan.design)}, {named}: {why}.{by}{beside}"}
@@ -254,6 +262,16 @@ def _notebook(job: JobView) -> str:
         f"The notebook was run from a clean kernel on the saved snapshot: {notebook.numbers_checked:,} numbers were "
         "computed again and agree with this page."
     )
+
+
+def _files(document: ResultsDocument) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the links to the files of the folder: documents, tables, figures."""
+    kinds: dict[str, list[tuple[str, str]]] = {"Documents": [], "Tables": [], "Figures": []}
+    for path in sorted(document.artifacts.values()):
+        kind = {"tables": "Tables", "figures": "Figures"}.get(path.split("/")[0], "Documents")
+        name = path.rsplit("/", 1)[-1]
+        kinds[kind].append((words.spoken(name.removesuffix(".svg")), path))
+    return [(kind, links) for kind, links in kinds.items() if links]
 
 
 def _contents(document: ResultsDocument, drawn: Figures | None) -> Iterator[tuple[str, str]]:

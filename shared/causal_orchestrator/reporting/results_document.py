@@ -36,8 +36,6 @@ from causal_orchestrator.results import (
     Verdict,
 )
 
-SCHEMA_VERSION = "1.0"
-
 # The analyses that try to make the effect vanish or move where it should not (SENS-5).
 REFUTERS = (
     "placebo_treatment", "random_common_cause", "data_subset", "bootstrap", "unobserved_common_cause", "permutation",
@@ -166,7 +164,7 @@ class Warned(Record):
 class ResultsDocument(Record):
     """The results document, version 1."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.0"] = "1.0"
     job_id: str = Field(description="The run's content-derived ID; the job's own ID stands in the manifest.")
     status: Literal["COMPLETED", "REJECTED"]
     treatment_variable: str | None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+from causal_orchestrator.estimators import ESTIMATORS
 from causal_orchestrator.question import shown
+from causal_orchestrator.sensitivity import SENSITIVITY
 
 NOT_A_NUMBER = "–"
 
@@ -54,6 +56,12 @@ def percent(value: float | None) -> str:
 def spoken(name: str) -> str:
     """Return a key of ours as words."""
     return name.replace("_", " ")
+
+
+def titled(key: str) -> str:
+    """Return a method's or an analysis' own title where it has one, else its key as words."""
+    spec = ESTIMATORS.get(key) or SENSITIVITY.get(key)
+    return (spec.title if spec else "") or spoken(key)
 
 
 def markdown(text: str, width: int = 4000) -> str:

@@ -24,8 +24,8 @@ class Spec:
     """What an analysis declares about itself.
 
     `designs` are those whose key assumption it probes. `needs` are roles, or "placebos" (outcomes that the treatment
-    cannot move). `methods` and `not_methods` limit the estimators of the headline it can stand beside. `refits` is how
-    often it runs the estimator (in units of one fit); `gate` says whether it can pass or fail at all.
+    cannot move). `not_methods` are estimators of the headline that it says nothing about. `draws` is how many refits of
+    drawn data its distribution takes (0: it draws nothing); `gate` says whether it can pass or fail at all.
     """
 
     module: str
@@ -34,22 +34,24 @@ class Spec:
     needs: tuple[str, ...] = ()
     treatments: tuple[str, ...] = ("binary", "multivalued", "continuous")
     outcomes: tuple[str, ...] = ("continuous", "binary", "count")
-    methods: tuple[str, ...] = ()
     not_methods: tuple[str, ...] = ()
-    refits: int = 0
+    draws: int = 0
     gate: bool = False
 
 
 SENSITIVITY: dict[str, Spec] = {
     "e_value": Spec("e_value", CONFOUNDING, "E-value", treatments=("binary", "continuous")),
     "robustness_value": Spec("robustness_value", CONFOUNDING, "Robustness value (Cinelli-Hazlett)", needs=("covariates",), treatments=("binary", "continuous"), gate=True),
+    "unobserved_common_cause": Spec("unobserved_common_cause", CONFOUNDING, "Tipping point of an unobserved common cause", needs=("covariates",), treatments=("binary", "continuous"), not_methods=("difference_in_means",)),
+    "rosenbaum_bounds": Spec("rosenbaum_bounds", CONFOUNDING, "Rosenbaum bounds", needs=("covariates",), treatments=("binary",)),
+    "oster": Spec("oster", CONFOUNDING, "Oster's delta", needs=("covariates",), treatments=("binary", "continuous"), outcomes=("continuous", "count")),
     "balance_test": Spec("balance_test", ("randomized",), "Omnibus balance test", needs=("covariates",), treatments=("binary",), gate=True),
-    "placebo_treatment": Spec("placebo_treatment", EXCHANGEABLE, "Placebo treatment (permutation)", refits=100, gate=True),
-    "random_common_cause": Spec("random_common_cause", EXCHANGEABLE, "Random common cause", needs=("covariates",), not_methods=("difference_in_means",), refits=20, gate=True),
-    "data_subset": Spec("data_subset", EXCHANGEABLE, "Random subsets of the data", refits=40, gate=True),
-    "bootstrap": Spec("bootstrap", EXCHANGEABLE, "Bootstrap of the headline", not_methods=("psm", "cem"), refits=50, gate=True),
-    "manski_bounds": Spec("manski_bounds", CONFOUNDING, "Worst-case bounds", treatments=("binary",)),
-    "placebo_outcomes": Spec("placebo_outcomes", (*EXCHANGEABLE, "panel", "instrument", "discontinuity"), "Placebo outcomes", needs=("placebos",), refits=1, gate=True),
+    "placebo_treatment": Spec("placebo_treatment", EXCHANGEABLE, "Placebo treatment (permutation)", draws=100, gate=True),
+    "random_common_cause": Spec("random_common_cause", EXCHANGEABLE, "Random common cause", needs=("covariates",), not_methods=("difference_in_means",), draws=20, gate=True),
+    "data_subset": Spec("data_subset", EXCHANGEABLE, "Random subsets of the data", draws=40, gate=True),
+    "bootstrap": Spec("bootstrap", EXCHANGEABLE, "Bootstrap of the headline", not_methods=("psm", "cem"), draws=50, gate=True),
+    "manski_bounds": Spec("manski_bounds", CONFOUNDING, "Worst-case bounds", treatments=("binary",), outcomes=("binary",)),
+    "placebo_outcomes": Spec("placebo_outcomes", (*EXCHANGEABLE, "panel", "instrument", "discontinuity"), "Placebo outcomes", needs=("placebos",), gate=True),
 }  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def missing(key: str, situation: Situation, method: str) -> str | None:
         return f"needs a {' or '.join(spec.treatments)} treatment, not a {situation.treatment_kind} one"
     if situation.outcome_kind not in spec.outcomes:
         return f"needs a {' or '.join(spec.outcomes)} outcome, not a {situation.outcome_kind} one"
-    if method in spec.not_methods or (spec.methods and method not in spec.methods):
+    if method in spec.not_methods:
         return f"does not apply beside {method}"
     return None
 

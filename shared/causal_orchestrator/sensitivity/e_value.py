@@ -38,14 +38,12 @@ def analyse(
     Raises
     ------
     NotApplicable
-        If there is no estimate, no variation to standardise by, or the implied risks leave (0, infinity).
+        If there is no variation to standardise by, or the implied risks leave (0, infinity).
 
     References
     ----------
     VanderWeele and Ding (2017), Annals of Internal Medicine 167:268, https://doi.org/10.7326/M16-2607
     """
-    if estimate.estimate is None:
-        raise NotApplicable("there is no estimate to compute an E-value from")
     point, lower, upper, scale = _risk_ratios(problem, estimate)
     value = e_value(point)
     limit = None if lower is None or upper is None else limit_e_value(lower, upper)
@@ -84,8 +82,7 @@ def limit_e_value(lower: float, upper: float) -> float:
 
 def _risk_ratios(problem: Problem, estimate: Estimate) -> tuple[float, float | None, float | None, str]:
     """Turn estimate and interval into risk ratios."""
-    treatment = np.asarray(problem.treatment, dtype=float)
-    outcome = np.asarray(problem.outcome, dtype=float)
+    treatment, outcome = problem.treatment, problem.outcome
     per = float(np.std(treatment, ddof=1)) if problem.treatment_kind == "continuous" else 1.0
     effects = [None if v is None else v * per for v in (estimate.estimate, estimate.ci_lower, estimate.ci_upper)]
     if problem.outcome_kind == "continuous":
@@ -93,13 +90,21 @@ def _risk_ratios(problem: Problem, estimate: Estimate) -> tuple[float, float | N
         ratios = [None if v is None else math.exp(LOG_RISK_RATIO_PER_SD * v / spread) for v in effects]
         scale = "exp(0.91 d)"
     else:
-        baseline = float(outcome.mean() - (estimate.estimate or 0.0) * treatment.mean())
+        baseline = _baseline(problem, estimate)
         ratios = [None if v is None else _ratio(baseline, v) for v in effects]
         scale = "risk ratio" if problem.outcome_kind == "binary" else "rate ratio"
     point = ratios[0]
     if point is None or not (0 < point < math.inf):
         raise NotApplicable("the effect and the mean outcome of the untreated imply no positive risk ratio")
     return point, ratios[1], ratios[2], scale
+
+
+def _baseline(problem: Problem, estimate: Estimate) -> float:
+    """Return the mean outcome of the untreated: the method's own, else the one that the effect leaves."""
+    means = estimate.details.get("means", {})
+    if problem.treatment_levels and problem.treatment_levels[0] in means:
+        return float(means[problem.treatment_levels[0]])
+    return float(problem.outcome.mean() - estimate.estimate * problem.treatment.mean())
 
 
 def _spread(treatment: np.ndarray, outcome: np.ndarray, kind: str) -> float:

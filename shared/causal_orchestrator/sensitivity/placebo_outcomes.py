@@ -22,11 +22,13 @@ def analyse(
     *,
     refit: Callable[[Problem], Estimate],
     seed: int = 0,
-    placebos: Mapping[str, Problem],
+    placebos: Mapping[str, Callable[[], Problem]],
     band: float = 0.1,
     familywise_alpha: float = 0.05,
 ) -> SensitivityResult:
-    """Run the headline's method on each placebo outcome (a problem each, the placebo not among its covariates).
+    """Run the headline's method on each placebo outcome.
+
+    `placebos` maps each to a function that builds its problem: the placebo as outcome, not among the covariates.
 
     Passes only if every placebo's whole interval lies inside ± `band` standard deviations of it. A placebo whose
     interval, widened to hold for all placebos together, lies wholly outside the band refutes the design.
@@ -45,7 +47,7 @@ def analyse(
     if not placebos:
         raise NotApplicable("the plan names no placebo outcome")
     corrected = 1 - familywise_alpha / len(placebos)
-    rows = [_row(name, placebo, refit(placebo), band, corrected) for name, placebo in placebos.items()]
+    rows = [_row(name, build(), refit, band, corrected) for name, build in placebos.items()]
     inside = all(row["inside"] for row in rows)
     outside = [row["name"] for row in rows if row["outside"]]
     worst = max(rows, key=lambda row: abs(row["standardized"]))
@@ -64,7 +66,10 @@ def analyse(
     )
 
 
-def _row(name: str, problem: Problem, found: Estimate, band: float, corrected: float) -> dict[str, Any]:
+def _row(
+    name: str, problem: Problem, refit: Callable[[Problem], Estimate], band: float, corrected: float
+) -> dict[str, Any]:
+    found = refit(problem)
     spread = float(np.std(problem.outcome, ddof=1))
     if found.ci_lower is None or found.ci_upper is None or not spread > 0:
         raise NotApplicable(f"the placebo outcome {shown(name)!r} gave no interval")

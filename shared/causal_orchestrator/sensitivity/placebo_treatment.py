@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from causal_orchestrator.errors import NotApplicable
 from causal_orchestrator.results import SensitivityResult
 from causal_orchestrator.sensitivity.draws import LEVEL, Draws, over, permuted, summary
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 ClosedForm = Callable[["Problem", Floats], Draws]
 
+MAX_CELLS = 4_000_000  # of one working array: 32 MB
 CLOSED_FORM_RTOL = 1e-9  # the same least squares, summed in another order
 
 
@@ -52,11 +53,7 @@ def analyse(
     ----------
     Phipson and Smyth (2010), https://doi.org/10.2202/1544-6115.1585 (the added ones); Fisher (1935).
     """
-    rng = np.random.default_rng(seed)
-    treatments = np.stack([permuted(problem, rng) for _ in range(draws)])
-    if np.all(treatments == problem.treatment):
-        raise NotApplicable("no other assignment of the treatment is possible")
-    name, found = _refitted(problem, treatments, refit) if not closed_forms else _drawn(problem, treatments, refit)
+    name, found = _drawn(problem, refit, seed=seed, draws=draws, closed_forms=closed_forms)
     p = (1 + int((np.abs(found.estimates) >= abs(estimate.estimate) * (1 - 1e-12)).sum())) / (1 + len(found.estimates))
     p_centre = _centre(found.estimates)
     rate, p_size = _false_positives(found, estimate)
@@ -81,19 +78,37 @@ def analyse(
     )
 
 
-def _refitted(problem: Problem, treatments: Floats, refit: Callable[[Problem], Estimate]) -> tuple[str | None, Draws]:
-    return None, over((problem.change(treatment=t) for t in treatments), refit)
+def _drawn(
+    problem: Problem, refit: Callable[[Problem], Estimate], *, seed: int, draws: int, closed_forms: bool
+) -> tuple[str | None, Draws]:
+    """Estimate on every permuted treatment, by the first closed form that gives the method's own numbers or by refits."""
+    name = _closed_form(problem, refit, seed) if closed_forms else None
+    treatments = _assignments(problem, seed, draws)
+    if name is None:
+        return None, over((problem.change(treatment=t) for t in treatments), refit)
+    # As many draws at a time as keep the working arrays small.
+    size = max(1, MAX_CELLS // problem.n)
+    chunks = [CLOSED_FORMS[name](problem, np.stack(some)) for some in _in_chunks(treatments, size)]
+    return name, Draws(np.concatenate([c.estimates for c in chunks]), np.concatenate([c.std_errors for c in chunks]))
 
 
-def _drawn(problem: Problem, treatments: Floats, refit: Callable[[Problem], Estimate]) -> tuple[str | None, Draws]:
-    """Use the first closed form that gives the method's own numbers on the data and on two draws."""
-    if problem.treatment_kind != "multivalued" and problem.cluster is None and problem.weights is None:
-        probes = np.stack([problem.treatment, *treatments[:2]])
-        wanted = over((problem.change(treatment=t) for t in probes), refit)
-        for name, form in CLOSED_FORMS.items():
-            if _same(form(problem, probes), wanted):
-                return name, form(problem, treatments)
-    return _refitted(problem, treatments, refit)
+def _assignments(problem: Problem, seed: int, draws: int) -> Iterator[Floats]:
+    rng = np.random.default_rng(seed)
+    return (permuted(problem, rng) for _ in range(draws))
+
+
+def _in_chunks(treatments: Iterator[Floats], size: int) -> Iterator[list[Floats]]:
+    while some := list(islice(treatments, size)):
+        yield some
+
+
+def _closed_form(problem: Problem, refit: Callable[[Problem], Estimate], seed: int) -> str | None:
+    """Return the closed form that gives the method's own numbers on the data and on two draws, or None."""
+    if problem.treatment_kind == "multivalued" or problem.cluster is not None or problem.weights is not None:
+        return None
+    probes = np.stack([problem.treatment, *_assignments(problem, seed, 2)])
+    wanted = over((problem.change(treatment=t) for t in probes), refit)
+    return next((name for name, form in CLOSED_FORMS.items() if _same(form(problem, probes), wanted)), None)
 
 
 def _same(found: Draws, wanted: Draws) -> bool:

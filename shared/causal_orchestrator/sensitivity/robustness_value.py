@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from causal_orchestrator.errors import NotApplicable
-from causal_orchestrator.numerics.linear import covariance, least_squares
+from causal_orchestrator.numerics.linear import LeastSquares, covariance, least_squares
 from causal_orchestrator.question import shown
 from causal_orchestrator.results import SensitivityResult, finite
 
@@ -40,7 +40,10 @@ class Bound:
 
 @dataclass(frozen=True)
 class Companion:
-    """The linear regression beside the headline: effect, classical standard error, t values of all covariates."""
+    """The linear regression beside the headline: effect, classical standard error, and partial R² of each covariate.
+
+    A categorical covariate is one benchmark, however many columns encode it.
+    """
 
     estimate: float
     std_error: float
@@ -149,30 +152,43 @@ def benchmark(*, r2_treatment: float, r2_outcome: float, multiple: float) -> tup
 
 
 def companion(problem: Problem) -> Companion:
-    """Fit outcome and treatment on the covariates by least squares and keep what the formulas need."""
-    x = np.asarray(problem.covariates, dtype=float)
-    if x.ndim != 2 or x.shape[1] == 0:
+    """Fit outcome and treatment on the covariates by least squares and keep what the formulas need.
+
+    Raises
+    ------
+    NotApplicable
+        If there are no covariates, or they leave no variation of the treatment or no degrees of freedom.
+    """
+    x = problem.covariates
+    if x.shape[1] == 0:
         raise NotApplicable("needs covariates to benchmark a confounder against")
-    n = x.shape[0]
-    outcome = np.asarray(problem.outcome, dtype=float)
-    treatment = np.asarray(problem.treatment, dtype=float)
-    weights = problem.weights
-    long = least_squares(np.column_stack([np.ones(n), x, treatment]), outcome, weights)
-    first = least_squares(np.column_stack([np.ones(n), x]), treatment, weights)
-    last = x.shape[1] + 1
-    dof = n - len(long.kept)
+    base = np.column_stack([np.ones(problem.n), x])
+    long = least_squares(np.column_stack([base, problem.treatment]), problem.outcome, problem.weights)
+    first = least_squares(base, problem.treatment, problem.weights)
+    last = base.shape[1]
+    dof = problem.n - len(long.kept)
     if dof < 2 or last not in long.kept:
         raise NotApplicable("the covariates leave no variation of the treatment, or no degrees of freedom")
-    errors = np.sqrt(np.diag(covariance(long, "classical")))
-    errors_first = np.sqrt(np.diag(covariance(first, "classical")))
+    sources = dict.fromkeys(problem.covariate_sources)
+    groups = [[i + 1 for i, s in enumerate(problem.covariate_sources) if s == source] for source in sources]
     return Companion(
         estimate=float(long.coefficients[last]),
-        std_error=float(errors[last]),
+        std_error=float(np.sqrt(covariance(long, "classical")[last, last])),
         dof=dof,
-        names=tuple(problem.covariate_names),
-        r2_outcome=_partial_r2(long.coefficients[1:last], errors[1:last], dof),
-        r2_treatment=_partial_r2(first.coefficients[1:], errors_first[1:], n - len(first.kept)),
+        names=tuple(sources),
+        r2_outcome=np.array([_partial_r2(long, group) for group in groups]),
+        r2_treatment=np.array([_partial_r2(first, group) for group in groups]),
     )
+
+
+def _partial_r2(fit: LeastSquares, group: list[int]) -> float:
+    """Return the partial R² of some regressors together, from their Wald statistic (t² for a single one)."""
+    kept = [i for i in group if i in fit.kept]
+    if not kept:
+        return 0.0
+    beta = fit.coefficients[kept]
+    wald = float(beta @ np.linalg.solve(covariance(fit, "classical")[np.ix_(kept, kept)], beta))
+    return wald / (wald + len(fit.residuals) - len(fit.kept))
 
 
 def breakdown(fit: Companion) -> dict[str, float]:
@@ -197,10 +213,12 @@ def _tipping_multiple(fit: Companion, r2_treatment: float, r2_outcome: float) ->
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if _overturns(fit, r2_treatment, r2_outcome, middle) else (middle, high)
-    return high
+    possible = benchmark(r2_treatment=r2_treatment, r2_outcome=r2_outcome, multiple=high)
+    return None if possible is None else high
 
 
 def _overturns(fit: Companion, r2_treatment: float, r2_outcome: float, multiple: float) -> bool:
+    """Say whether that much confounding brings the estimate to zero, or is more than there can be."""
     strength = benchmark(r2_treatment=r2_treatment, r2_outcome=r2_outcome, multiple=multiple)
     if strength is None:
         return True
@@ -208,12 +226,6 @@ def _overturns(fit: Companion, r2_treatment: float, r2_outcome: float, multiple:
         estimate=fit.estimate, std_error=fit.std_error, dof=fit.dof, r2_treatment=strength[0], r2_outcome=strength[1]
     )
     return moved * fit.estimate <= 0
-
-
-def _partial_r2(coefficients: Floats, errors: Floats, dof: int) -> Floats:
-    t2 = np.divide(coefficients, errors, out=np.zeros_like(coefficients), where=errors > 0) ** 2
-    found: Floats = t2 / (t2 + dof)
-    return found
 
 
 def _benchmarks(fit: Companion, multiple: float) -> list[Bound]:

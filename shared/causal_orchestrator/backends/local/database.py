@@ -54,7 +54,7 @@ class Database:
             found = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF"):
                 found.execute(f"PRAGMA {pragma}")
-            self._mine.connection = found
+            self._mine.connection, self._mine.durable = found, True
         return found
 
     @contextmanager
@@ -72,7 +72,9 @@ class Database:
         """
         with self._writing, translated():
             connection = self.connection()
-            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            if self._mine.durable != durable:
+                connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._mine.durable = durable
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

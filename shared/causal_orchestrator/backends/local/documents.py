@@ -1,4 +1,4 @@
-"""Documents in SQLite. A written step also leaves a line in the queue, in the same transaction: the change feed."""
+"""Documents in SQLite. A step that ends also leaves a line in the queue, in the same transaction: the change feed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from causal_orchestrator.backends.ports import Document, Found, Writes
 from causal_orchestrator.errors import NotFound
 
 Listing = list[tuple[str, Document]]
+# These states give the coordinator nothing to do before the sweeper's turn.
+WAITING = ("queued", "running")
 COLUMNS = ("tenant", "state", "status")
 WRITE = """
 INSERT INTO documents(path, collection, id, tenant, state, status, created_at, body) VALUES(?,?,?,?,?,?,?,?)
@@ -22,7 +24,7 @@ ON CONFLICT(path) DO UPDATE SET tenant=excluded.tenant, state=excluded.state, st
 
 
 class LocalDocuments:
-    """The port `Documents`; `on_step` is told of every written step inside the transaction that writes it."""
+    """The port `Documents`; `on_step` is told of every ended step inside the transaction that writes it."""
 
     def __init__(self, database: Database, on_step: Callable[[sqlite3.Connection, str], None]) -> None:
         self._database = database
@@ -100,7 +102,7 @@ class LocalDocuments:
         indexed = [document[name] if _indexed(document, name) else None for name in COLUMNS]
         connection.execute(WRITE, (path, collection, key, *indexed, created, text))
         parts = path.split("/")
-        if parts[0] == "jobs" and parts[2:3] == ["steps"]:
+        if parts[0] == "jobs" and parts[2:3] == ["steps"] and document.get("state") not in WAITING:
             self._on_step(connection, parts[1])
 
 
