@@ -5,19 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
-import multiprocessing
 import os
-import signal
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from causal_orchestrator import laptop
 from causal_orchestrator.backends import connect
 from causal_orchestrator.backends.local.keys import signing_key
 from causal_orchestrator.errors import InputError
@@ -47,8 +44,8 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str],
     backends = connect(settings)
     key = make_key(ENVIRONMENT)
     add_key(backends, key, name="local", tenant=settings.tenant, role="admin")
-    loop = multiprocessing.get_context("spawn").Process(target=_deliver, args=(settings,), name="loop")
-    loop.start()
+    surroundings = {**os.environ, "CAUSAL_HOME": str(settings.home), "CAUSAL_WORKERS": str(settings.workers)}
+    loop = subprocess.Popen([sys.executable, "-m", "causal_orchestrator.http.loop"], env=surroundings)  # noqa: S603
     announce(f"http://{host}:{port}  Authorization: Bearer {key}")
     owner = os.getpid()
     try:
@@ -57,7 +54,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str],
         if os.getpid() == owner:  # a fork of the server unwinds through here too
             revoke_key(backends, key)
             loop.terminate()
-            loop.join(timeout=30)
+            loop.wait(timeout=30)
 
 
 def _with_pepper(settings: Settings) -> Settings:
@@ -66,18 +63,6 @@ def _with_pepper(settings: Settings) -> Settings:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     pepper = hmac.new(signing_key(home / "secrets"), PEPPER.encode(), hashlib.sha256).hexdigest()
     return dataclasses.replace(settings, environ={PEPPER: pepper, **settings.environ})
-
-
-def _deliver(settings: Settings) -> None:
-    """Run the embedded loop until the process is told to end."""
-    stop = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    laptop.serve_loop(settings, stop=stop)
 
 
 def embedded(settings: Settings) -> Flask:
