@@ -1,0 +1,352 @@
+"""Run the plan's methods on one problem, compare them, and look where the effect differs (AG-7)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from causal_orchestrator import estimators, selection
+from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
+from causal_orchestrator.errors import CausalError, EstimationError, InputError, NotApplicable
+from causal_orchestrator.numerics.inference import influence_covariance, p_value, simultaneous_critical_value
+from causal_orchestrator.problem import Estimate, Problem, build, nuisances_to_parquet, plain
+from causal_orchestrator.question import Question
+from causal_orchestrator.results import (
+    Confounders,
+    Diagnostic,
+    Effect,
+    Effects,
+    Note,
+    Plan,
+    Selection,
+    Snapshot,
+)
+
+Floats = NDArray[np.float64]
+Role = Literal["primary", "planned", "exploratory"]
+
+MORE_REPEATS = 20
+MAX_MODIFIERS = 8
+MIN_SUBGROUP = 30
+MAX_GROUPS = 6
+CURVE_ROWS = 50_000  # rows above which learned methods run with the plan's adjustment set only
+
+
+def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
+    """Estimate with every method of the plan; the headline is the plan's primary, whatever the others say.
+
+    A method that fails or does not apply becomes an entry that says so. ``step.parameters["actions"]`` (add_methods,
+    add_adjustment_sets, more_repeats) add exploratory entries.
+
+    Raises
+    ------
+    InputError
+        If there is no plan (``NO_PLAN``), or the data cannot be used as `problem.build` says.
+    DesignError
+        If an arm is empty or treatment or outcome do not vary.
+    """
+    plan = job.get("study_design", Plan)
+    if plan is None or not plan.methods:
+        raise InputError("there is no plan with methods to run", code="NO_PLAN")
+    actions = tuple(step.parameters.get("actions", ()))
+    sets = _adjustment_sets(job, plan)
+    columns = dict.fromkeys((*plan.question.columns(), *(c for chosen in sets.values() for c in chosen)))
+    frame = read(tuple(columns), "all")
+    level = plan.question.preferences.confidence_level
+    problem = build(frame, plan.question, seed=job.seed, confidence_level=level)
+    attempts = [_attempt(method, problem, plan, _role(method, plan)) for method in _methods(plan)]
+    attempts += _more(problem, plan, actions)
+    found = {a.effect.method: a.estimate for a in attempts if a.estimate is not None and a.effect.role != "exploratory"}
+    chosen = _select(problem, plan, attempts, found)
+    curve = _specification_curve(frame, problem, plan, sets, found)
+    heterogeneity = _heterogeneity(frame, problem, plan)
+    scored = {e.method: e for e in chosen.evaluations}
+    effects = tuple(_finished(a.effect, problem, scored.get(a.effect.method)) for a in attempts)
+    result = Effects(
+        effects=effects,
+        primary=plan.primary,
+        selection=chosen.model_copy(
+            update={"agreement": plain({**chosen.agreement, "drivers": selection.drivers(curve)})}
+        ),
+        heterogeneity=plain(heterogeneity),
+        specification_curve=tuple(plain(row) for row in curve),
+        diagnostics=_diagnostics(chosen),
+        outcome_scale=_outcome_scale(problem),
+        warnings=(*problem.notes, *_notes(effects, plan)),
+    )
+    return Output(result, _files(job, problem))
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    effect: Effect
+    estimate: Estimate | None = None
+
+
+# --- methods --------------------------------------------------------------------------------------------------------
+
+
+def _methods(plan: Plan) -> tuple[str, ...]:
+    """The primary first, then the plan's order; the offline planner's primary is always among them."""
+    named = (plan.primary, plan.offline_primary, *plan.methods)
+    return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def _role(method: str, plan: Plan) -> Role:
+    return "primary" if method == plan.primary else "planned"
+
+
+def _attempt(method: str, problem: Problem, plan: Plan, role: Role, **changed: Any) -> _Attempt:
+    options = {**plan.options.get(method, {}), **changed}
+    try:
+        estimate = _translated(method, problem, options)
+    except CausalError as exc:
+        return _Attempt(_without(method, plan, role, exc))
+    return _Attempt(estimate.to_effect(role=role), estimate)
+
+
+def _translated(method: str, problem: Problem, options: Mapping[str, Any]) -> Estimate:
+    """Run a method; what its numerical libraries raise becomes an error of ours."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            estimate = estimators.estimate(method, problem, **options)
+    except (np.linalg.LinAlgError, FloatingPointError, ZeroDivisionError, OverflowError) as exc:
+        raise EstimationError(f"the numbers broke down ({exc})", code="NUMERICAL") from exc
+    if not np.isfinite(estimate.estimate):
+        raise EstimationError("the estimate is not a finite number", code="NUMERICAL")
+    return estimate
+
+
+def _without(method: str, plan: Plan, role: Role, exc: CausalError) -> Effect:
+    spec = estimators.ESTIMATORS.get(method)
+    own = spec.estimands if spec is not None else ()
+    estimand = plan.estimand if plan.estimand in own or not own else own[0]
+    status = "not_applicable" if isinstance(exc, NotApplicable) else "failed"
+    return Effect.model_validate({"method": method, "estimand": estimand, "role": role, "status": status, "error": f"{exc.code}: {exc.message}"})  # fmt: skip
+
+
+def _more(problem: Problem, plan: Plan, actions: Sequence[str]) -> list[_Attempt]:
+    """Exploratory entries that the critique asked for; the headline stays."""
+    added: list[_Attempt] = []
+    if "add_methods" in actions:
+        others = [a.method for a in plan.applicability if a.admissible and a.method not in _methods(plan)]
+        added += [_attempt(method, problem, plan, "exploratory") for method in others]
+    if "more_repeats" in actions:
+        learned = [m for m in _methods(plan) if "repeats" in estimators.ESTIMATORS[m].options]
+        added += [_attempt(method, problem, plan, "exploratory", repeats=MORE_REPEATS) for method in learned]
+    return added
+
+
+def _select(problem: Problem, plan: Plan, attempts: Sequence[_Attempt], found: Mapping[str, Estimate]) -> Selection:
+    primary = found.get(plan.primary or "")
+    failures = {a.effect.method: a.effect.error or "" for a in attempts if a.estimate is None}
+    return selection.select(
+        problem,
+        found,
+        headline=plan.primary,
+        estimand=primary.estimand if primary is not None else plan.estimand,
+        strategy=plan.question.preferences.selection_strategy,
+        failures=failures,
+    )
+
+
+def _finished(effect: Effect, problem: Problem, evaluation: Any) -> Effect:
+    """Add the energy score and the effect in SDs of the controls' outcome."""
+    if effect.status != "ok" or effect.estimate is None:
+        return effect
+    scale = _outcome_scale(problem).get("control_std") or _outcome_scale(problem)["std"]
+    score = {"energy_score": evaluation.score, "energy_components": evaluation.parts} if evaluation is not None and effect.role != "exploratory" else {}  # fmt: skip
+    return effect.model_copy(update={**score, "standardized": effect.estimate / scale if scale else None})
+
+
+def _outcome_scale(problem: Problem) -> dict[str, float]:
+    y = problem.outcome
+    found = {"mean": y.mean(), "std": y.std(ddof=1), "minimum": y.min(), "maximum": y.max()}
+    if problem.treatment_kind != "continuous":
+        control = y[problem.treatment == 0]
+        found |= {"control_mean": control.mean(), "control_std": control.std(ddof=1)}
+    return {name: float(value) for name, value in found.items()}
+
+
+# --- specification curve --------------------------------------------------------------------------------------------
+
+
+def _adjustment_sets(job: JobView, plan: Plan) -> dict[str, tuple[str, ...]]:
+    """No covariates, the plan's, each other set that was found, and all that may be adjusted for."""
+    sets: dict[str, tuple[str, ...]] = {"none": (), "plan": plan.adjustment_set}
+    confounders = job.get("confounder_discovery", Confounders)
+    for chosen in confounders.sets if confounders else ():
+        sets.setdefault(chosen.kind, chosen.columns)
+    excluded = set(confounders.excluded) if confounders else set()
+    taken = {plan.question.treatment, plan.question.outcome, *plan.instruments}
+    everything = dict.fromkeys(c for columns in sets.values() for c in columns if c not in excluded and c not in taken)
+    sets["all"] = tuple(everything)
+    distinct: dict[frozenset[str], str] = {}
+    for name, columns in sets.items():
+        distinct.setdefault(frozenset(columns), name)
+    return {name: sets[name] for name in distinct.values()}
+
+
+def _specification_curve(
+    frame: pd.DataFrame,
+    problem: Problem,
+    plan: Plan,
+    sets: Mapping[str, tuple[str, ...]],
+    found: Mapping[str, Estimate],
+) -> list[dict[str, Any]]:
+    """Every method that gave an estimate, with every adjustment set (SEL-3)."""
+    rows: list[dict[str, Any]] = []
+    for name, columns in sets.items():
+        if set(columns) == set(plan.adjustment_set):
+            rows += [_specification(name, columns, estimate) for estimate in found.values()]
+            continue
+        other = _adjusted(frame, problem, plan.question, columns)
+        for method in found:
+            spec = estimators.ESTIMATORS[method]
+            blind = not columns and "covariates" in spec.needs
+            if blind or method == "difference_in_means" or (spec.nuisances == "learned" and problem.n > CURVE_ROWS):
+                continue
+            attempt = _attempt(method, other, plan, "exploratory")
+            if attempt.estimate is not None:
+                rows.append(_specification(name, columns, attempt.estimate))
+    return rows
+
+
+def _adjusted(frame: pd.DataFrame, problem: Problem, question: Question, columns: tuple[str, ...]) -> Problem:
+    changed = question.model_copy(update={"covariates": columns})
+    return build(frame, changed, seed=problem.seed, confidence_level=problem.confidence_level)
+
+
+def _specification(name: str, columns: Sequence[str], estimate: Estimate) -> dict[str, Any]:
+    return {
+        "method": estimate.method,
+        "adjustment_set": name,
+        "covariates": list(columns),
+        "estimand": estimate.estimand,
+        "estimate": estimate.estimate,
+        "std_error": estimate.std_error,
+        "ci_lower": estimate.ci_lower,
+        "ci_upper": estimate.ci_upper,
+        "n": estimate.n,
+    }
+
+
+# --- subgroups ------------------------------------------------------------------------------------------------------
+
+
+def _heterogeneity(frame: pd.DataFrame, problem: Problem, plan: Plan) -> dict[str, Any]:
+    """Average effects in subgroups from doubly robust scores, with intervals that hold together (GATES).
+
+    References
+    ----------
+    Chernozhukov et al. (2018), https://arxiv.org/abs/1712.04802; Semenova & Chernozhukov (2021),
+    https://doi.org/10.1093/ectj/utaa027.
+    """
+    modifiers = plan.question.effect_modifiers or plan.adjustment_set[:MAX_MODIFIERS]
+    if problem.treatment_kind != "binary" or not problem.covariates.shape[1]:
+        return {}
+    scores = selection.pseudo_outcomes(problem)
+    w = np.ones(problem.n) if problem.weights is None else problem.weights
+    labels, members, of = [], [], []
+    for modifier in modifiers:
+        for label, inside in _groups(modifier, frame[modifier].iloc[problem.rows]):
+            if min((inside & (problem.treatment == k)).sum() for k in (0, 1)) >= MIN_SUBGROUP // 2:
+                labels.append(label)
+                members.append(inside)
+                of.append(modifier)
+    if not labels:
+        return {}
+    shares = np.column_stack(members) * w[:, None]
+    means = scores @ shares / shares.sum(axis=0)
+    influence = shares * (scores[:, None] - means) / shares.mean(axis=0)
+    covariance = influence_covariance(influence, problem.cluster)
+    critical = simultaneous_critical_value(covariance, problem.confidence_level, seed=problem.seed)
+    errors = np.sqrt(np.diag(covariance))
+    rows = [
+        {
+            "subgroup": label,
+            "modifier": modifier,
+            "estimate": float(mean),
+            "std_error": float(error),
+            "ci_lower": float(mean - critical * error),
+            "ci_upper": float(mean + critical * error),
+            "n": int(inside.sum()),
+        }
+        for label, modifier, mean, error, inside in zip(labels, of, means, errors, members, strict=True)
+    ]
+    return {
+        "subgroups": rows,
+        "tests": _tests(of, means, covariance),
+        "inference": "doubly robust scores, simultaneous intervals over all subgroups",
+        "method": "gates",
+    }
+
+
+def _groups(modifier: str, series: pd.Series) -> list[tuple[str, NDArray[np.bool_]]]:
+    """The levels of a column, or its terciles where it has more values."""
+    if series.nunique() <= MAX_GROUPS:
+        levels = sorted(series.dropna().unique(), key=str)
+        return [(f"{modifier} = {_short(level)}", (series == level).to_numpy()) for level in levels]
+    if not pd.api.types.is_numeric_dtype(series):
+        return []
+    values = series.to_numpy(dtype=np.float64)
+    cuts = np.unique(np.nanquantile(values, [1 / 3, 2 / 3]))
+    names = [f"{modifier} ≤ {cuts[0]:g}", *(f"{a:g} < {modifier} ≤ {b:g}" for a, b in zip(cuts, cuts[1:], strict=False)), f"{modifier} > {cuts[-1]:g}"]  # fmt: skip
+    which = np.where(np.isnan(values), -1, np.searchsorted(cuts, values, side="left"))
+    return [(name, which == k) for k, name in enumerate(names)]
+
+
+def _short(level: object) -> str:
+    return f"{level:g}" if isinstance(level, float) else str(level)
+
+
+def _tests(of: Sequence[str], means: Floats, covariance: Floats) -> list[dict[str, Any]]:
+    """Whether the first and the last group of each modifier differ (Holm over modifiers)."""
+    found = []
+    for modifier in dict.fromkeys(of):
+        places = [i for i, name in enumerate(of) if name == modifier]
+        if len(places) < 2:
+            continue
+        a, b = places[0], places[-1]
+        error = float(np.sqrt(covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]))
+        gap = float(means[b] - means[a])
+        found.append({"modifier": modifier, "difference": gap, "std_error": error, "p_value": p_value(gap, error)})
+    ranked = sorted((row for row in found if row["p_value"] is not None), key=lambda row: float(str(row["p_value"])))
+    running = 0.0
+    for place, row in enumerate(ranked):
+        running = max(running, min(1.0, float(str(row["p_value"])) * (len(ranked) - place)))
+        row["p_value_holm"] = running
+    return found
+
+
+# --- notes and files ------------------------------------------------------------------------------------------------
+
+
+def _diagnostics(chosen: Selection) -> tuple[Diagnostic, ...]:
+    headline = next((e for e in chosen.evaluations if e.method == chosen.headline and e.score is not None), None)
+    if headline is None or headline.score is None:
+        return ()
+    return (Diagnostic(name="energy_score", value=headline.score, threshold=selection.WARNING, passed=headline.score <= selection.WARNING, detail=f"{headline.method}: {headline.tier}"),)  # fmt: skip
+
+
+def _notes(effects: Sequence[Effect], plan: Plan) -> tuple[Note, ...]:
+    failed = [e for e in effects if e.status == "failed"]
+    notes = [Note(code="METHOD_FAILED", message=f"{e.method}: {e.error}") for e in failed]
+    if any(e.method == plan.primary for e in failed):
+        notes.append(Note(code="PRIMARY_FAILED", message=f"the primary method {plan.primary} gave no estimate; no other takes its place"))  # fmt: skip
+    return tuple(notes)
+
+
+def _files(job: JobView, problem: Problem) -> dict[str, Any]:
+    """The learned nuisances, where they were fitted."""
+    snapshot = job.get("dataset_fetcher", Snapshot)
+    if problem.treatment_kind != "binary" or not problem.covariates.shape[1]:
+        return {}
+    return {"nuisances.parquet": nuisances_to_parquet(problem, snapshot_sha256=snapshot.sha256 if snapshot else "")}
