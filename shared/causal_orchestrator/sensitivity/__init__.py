@@ -47,9 +47,9 @@ SENSITIVITY: dict[str, Spec] = {
     "oster": Spec("oster", CONFOUNDING, "Oster's delta", needs=("covariates",), treatments=("binary", "continuous"), outcomes=("continuous", "count")),
     "balance_test": Spec("balance_test", ("randomized",), "Omnibus balance test", needs=("covariates",), treatments=("binary",), gate=True),
     "placebo_treatment": Spec("placebo_treatment", EXCHANGEABLE, "Placebo treatment (permutation)", draws=100, gate=True),
-    "random_common_cause": Spec("random_common_cause", EXCHANGEABLE, "Random common cause", needs=("covariates",), not_methods=("difference_in_means",), draws=20, gate=True),
-    "data_subset": Spec("data_subset", EXCHANGEABLE, "Random subsets of the data", draws=40, gate=True),
-    "bootstrap": Spec("bootstrap", EXCHANGEABLE, "Bootstrap of the headline", not_methods=("psm", "cem"), draws=50, gate=True),
+    "random_common_cause": Spec("random_common_cause", EXCHANGEABLE, "Random common cause", needs=("covariates",), not_methods=("difference_in_means",), draws=10, gate=True),
+    "data_subset": Spec("data_subset", EXCHANGEABLE, "Random subsets of the data", draws=20, gate=True),
+    "bootstrap": Spec("bootstrap", EXCHANGEABLE, "Bootstrap of the headline", not_methods=("psm", "cem"), draws=30, gate=True),
     "manski_bounds": Spec("manski_bounds", CONFOUNDING, "Worst-case bounds", treatments=("binary",), outcomes=("binary",)),
     "placebo_outcomes": Spec("placebo_outcomes", (*EXCHANGEABLE, "panel", "instrument", "discontinuity"), "Placebo outcomes", needs=("placebos",), gate=True),
 }  # fmt: skip

@@ -20,7 +20,7 @@ MAX_RATIO = 1.5
 
 
 def analyse(
-    problem: Problem, estimate: Estimate, *, refit: Callable[[Problem], Estimate], seed: int, draws: int = 50
+    problem: Problem, estimate: Estimate, *, refit: Callable[[Problem], Estimate], seed: int, draws: int = 30
 ) -> SensitivityResult:
     """Refit on `draws` pairs-bootstrap samples (of clusters where there are any).
 

@@ -26,7 +26,7 @@ def analyse(
     *,
     refit: Callable[[Problem], Estimate],
     seed: int,
-    draws: int = 40,
+    draws: int = 20,
     share: float = SHARE,
 ) -> SensitivityResult:
     """Refit on `draws` random subsets that keep `share` of the rows (of the clusters where there are any).

@@ -19,7 +19,7 @@ MAX_SHIFT = 0.25
 
 
 def analyse(
-    problem: Problem, estimate: Estimate, *, refit: Callable[[Problem], Estimate], seed: int, draws: int = 20
+    problem: Problem, estimate: Estimate, *, refit: Callable[[Problem], Estimate], seed: int, draws: int = 10
 ) -> SensitivityResult:
     """Refit with a standard normal covariate added, `draws` times.
 
