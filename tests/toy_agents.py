@@ -38,7 +38,7 @@ def _spec(result: str, requires: tuple[str, ...], provides: str, *, final: bool 
     parts = 3 if provides == "toy_parts" else 0
     return Spec(
         result, "PROFILING", requires, (provides,), mandatory=True, on_failure="fail", final=final,
-        stage="open", parts=lambda job: parts, module="toy_agents",
+        stage="open", parts=lambda job: parts, module="tests.toy_agents",
     )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clock import Clock
-from contract import WORLDS, World
+from tests.backends.clock import Clock
+from tests.backends.contract import WORLDS, World
 
 from causal_orchestrator.backends.local import open_store
 from causal_orchestrator.backends.local.queue import CHANGES, WORK
