@@ -318,6 +318,16 @@ def _back(backends: Backends, attempt: Attempt, death: str | None) -> None:
         _call_again(backends, attempt, back)
 
 
+def bury(backends: Backends, job_id: str, number: int, *, part: int | None, death: str) -> None:
+    """Put back what a process was working on when it died; a second death of the same kind is permanent."""
+    job = read_job(backends.documents.get(job_path(job_id)))
+    whole = backends.documents.get(step_path(job_id, number))
+    share = backends.documents.get(share_path(job_id, number, part))
+    if job is not None and whole is not None and share is not None:
+        step = read_step(whole)
+        _back(backends, Attempt(job=job, step=step, part=None if part is None else read_part(share)), death)
+
+
 def _call_again(backends: Backends, attempt: Attempt, back: Any) -> None:
     """Ask for a message once the step has rested; what is lost here is sent again by the sweeper."""
     body = {"job_id": attempt.job.id, "step": attempt.step.number}

@@ -168,8 +168,9 @@ def _opened(settings: Settings, agents: str) -> Iterator[_Loop]:
     store = open_store(settings)
     store.presence.scratch()
     loop = _Loop(store=store, agents=agents_at(agents), agents_path=agents)
+    leadership = _lead(store)
     over = threading.Event()
-    sweeper = threading.Thread(target=_sweep, args=(loop, over), daemon=True)
+    sweeper = threading.Thread(target=_sweep, args=(loop, leadership, over), daemon=True)
     try:
         loop.workers = [_start(loop) for _ in range(settings.workers)]
         sweeper.start()
@@ -183,29 +184,59 @@ def _opened(settings: Settings, agents: str) -> Iterator[_Loop]:
         store.close()
 
 
-def _sweep(loop: _Loop, over: threading.Event) -> None:
-    """Sweep at once and every minute, if no other process does so already."""
-    held: int | None = None
+def _lead(store: Store) -> int | None:
+    """Become the process that sweeps, unless another one is; look the store over if the last one left no farewell.
+
+    Raises
+    ------
+    StorageError
+        ``STORAGE_CORRUPT`` if the store is damaged.
+    """
+    held = lock(store.home / "lock")
+    if held is None:
+        return None
+    if os.fstat(held).st_size:
+        store.database.check()
+    os.pwrite(held, b"1", 0)
+    return held
+
+
+def _sweep(loop: _Loop, held: int | None, over: threading.Event) -> None:
+    """Sweep at once and every minute, as long as this process leads."""
     while not over.is_set():
         try:
-            held = held if held is not None else lock(loop.store.home / "lock")
+            held = _lead(loop.store) if held is None else held
             if held is not None:
-                for name in loop.store.presence.dead():
-                    release(loop.store, name)
-                    loop.store.presence.bury(name)
-                runtime.sweep(loop.store.backends, agents=loop.agents)
+                _sweep_once(loop)
         except CausalError as exc:
             event("sweep_failed", severity="WARNING", error=exc.code)
         over.wait(SWEEP_SECONDS)
     if held is not None:
+        os.ftruncate(held, 0)
         os.close(held)
 
 
-def release(store: Store, name: str) -> None:
-    """End the loans and the leases of a process that is dead, so that its steps can be taken over at once."""
+def _sweep_once(loop: _Loop) -> None:
+    for name in loop.store.presence.dead():
+        release(loop.store, name)
+        loop.store.presence.bury(name)
+    runtime.sweep(loop.store.backends, agents=loop.agents)
+    runtime.collect(loop.store.backends)
+
+
+def release(store: Store, name: str, *, death: str | None = None) -> None:
+    """End the loans and the leases of a dead process, so that its steps can be taken over at once.
+
+    `death` says how it died if that was its own doing, and not that everything was ended around it.
+    """
     for body in store.queue.release(name):
-        if "step" in body:
-            path = lease_path(body["job_id"], body["step"], body.get("part"))
+        if "step" not in body:
+            continue
+        job, step, part = body["job_id"], body["step"], body.get("part")
+        if death is not None:
+            runtime.bury(store.backends, job, step, part=part, death=death)
+        else:
+            path = lease_path(job, step, part)
             store.backends.documents.update([path], lambda found: {p: None for p, d in found.items() if d})
 
 
@@ -229,7 +260,7 @@ def _tend(loop: _Loop) -> None:
             continue
         event("worker_died", severity="WARNING", code=worker.process.returncode)
         _close(worker)
-        release(loop.store, worker.name)
+        release(loop.store, worker.name, death=f"its process ended with code {worker.process.returncode}")
         loop.store.presence.bury(worker.name)
         early = time.monotonic() - worker.started < GRACE_SECONDS
         loop.early_deaths = loop.early_deaths + 1 if early else 0
