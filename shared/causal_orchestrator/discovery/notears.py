@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 from causal_orchestrator.discovery.knowledge import Knowledge, Votes, equivalence_class, respect
 
-PENALTY = 0.05
+PENALTY = 0.1
 SMALLEST_EFFECT = 0.2
 _TOLERANCE = 1e-6
 _LARGEST_RHO = 1e16
