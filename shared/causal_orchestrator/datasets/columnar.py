@@ -20,7 +20,7 @@ from causal_orchestrator.question import shown
 EXTENSION = b"ARROW:extension:name"
 BATCH_ROWS = 8_192
 DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, IndexError)  # what decoders raise on malformed bytes
-FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds of the years 1 to 9999
+FIRST, LAST = -62_135_596_800, 253_402_300_800  # seconds from 1970: the first day of the year 1 and of 10000
 
 
 def parquet(path: Path, limits: Limits, remarks: Remarks) -> Any:
@@ -255,17 +255,18 @@ def _floats(name: str, column: Any) -> Any:
 def _times(name: str, column: Any, remarks: Remarks) -> Any:
     if getattr(column.type, "tz", None):
         remarks.add("TIMEZONE", name)
-    unit = getattr(column.type, "unit", "us")
-    naive = column.cast(pa.timestamp(unit)) if pa.types.is_timestamp(column.type) else column
-    typed = naive.cast(pa.timestamp("us"), safe=False)
-    if unit == "ns" and not pc.all(pc.equal(typed.cast(pa.timestamp("ns"), safe=False), naive)).as_py():
-        remarks.add("PRECISION", name)
-    microseconds = pc.min_max(typed.cast(pa.int64())).as_py()
-    if microseconds["min"] is not None and not (microseconds["min"] >= FIRST and microseconds["max"] <= LAST):
+    unit = "s" if pa.types.is_date32(column.type) else getattr(column.type, "unit", "ms")
+    naive = column.cast(pa.timestamp(unit))
+    bounds = pc.min_max(naive.cast(pa.int64())).as_py()
+    scale = 10 ** {"s": 0, "ms": 3, "us": 6, "ns": 9}[unit]
+    if bounds["min"] is not None and not (FIRST * scale <= bounds["min"] and bounds["max"] < LAST * scale):
         raise InputError(
             f"column {shown(name)!r} holds times outside of the years 1 to 9999; leave such cells empty",
             code="DATE_RANGE",
         )
+    typed = naive.cast(pa.timestamp("us"), safe=False)
+    if unit == "ns" and not pc.all(pc.equal(typed.cast(pa.timestamp("ns"), safe=False), naive)).as_py():
+        remarks.add("PRECISION", name)
     return typed
 
 

@@ -16,6 +16,7 @@ SENTENCES: dict[str, tuple[Literal["info", "warning"], str]] = {
     "BOOLEAN_READ": ("info", "pairs of words for true and false were read as 1 and 0"),
     "CONFUSABLE": ("warning", "names hold invisible, direction-changing or look-alike characters"),
     "DATE_AMBIGUOUS": ("warning", "day and month cannot be told apart; the column was left as text"),
+    "DATE_SERIAL_SUSPECT": ("warning", "whole numbers look like a spreadsheet's days and were left as numbers"),
     "DATE_READ": ("info", "dates were read from text"),
     "EMPTY_COLUMN": ("warning", "columns hold no value at all"),
     "ID_LIKE": ("warning", "columns look like identifiers and are no covariates"),

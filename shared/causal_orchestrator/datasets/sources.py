@@ -68,10 +68,11 @@ def _local(uri: str, folder: Path, limits: Limits) -> tuple[Path, str]:
         raise InputError(f"there is no file {shown(path.name)!r}", code="DATASET_NOT_FOUND") from exc
     except OSError as exc:
         raise _irregular(path) from exc
+    before = os.fstat(handle)
+    if not stat.S_ISREG(before.st_mode):
+        os.close(handle)
+        raise _irregular(path)
     with os.fdopen(handle, "rb") as raw:
-        before = os.fstat(raw.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            raise _irregular(path)
         if before.st_size > limits.file_bytes:
             raise InputError(
                 f"the file has {before.st_size} bytes, at most {limits.file_bytes} are read; select columns or rows first",

@@ -33,6 +33,8 @@ PERSONAL_NAME = re.compile(
     r"credit[\W_]?card|card[\W_]?(no|number)|birth[\W_]?(date|day)|date[\W_]?of[\W_]?birth|dob)($|[\W_])",
     re.IGNORECASE,
 )
+DATE_NAME = re.compile(r"(^|[\W_])(date|day|datum|fecha)", re.IGNORECASE)
+SERIALS = (20_000, 80_000)  # days since 1900 from 1954 to 2119, as spreadsheets count them
 TIME_NAME = re.compile(r"(^|[\W_])(t|time|year|quarter|month|week|day|date|hour|period|wave|round)", re.IGNORECASE)
 ID_NAME = re.compile(r"(^|[\W_])(id|uuid|guid|key|code|number|no|nr|index|rownames?)$|^(id|uuid)", re.IGNORECASE)
 
@@ -170,7 +172,7 @@ def _remark(name: str, kind: Kind, draft: Mapping[str, Any], personal: bool, rem
 
 
 def _moments(name: str, levels: Any, counts: Any, remarks: Remarks) -> dict[str, Any]:
-    values = levels.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values = levels.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if not values.size:
         return {}
     order = np.argsort(values, kind="stable")
@@ -184,10 +186,13 @@ def _moments(name: str, levels: Any, counts: Any, remarks: Remarks) -> dict[str,
         skewness = float(np.average((centred / spread) ** 3, weights=counts)) if spread else None
     if not np.isfinite(mean) or (std is not None and not np.isfinite(std)):
         remarks.add("NUMERIC_OVERFLOW", name)
+    whole = bool((values == np.floor(values)).all())
+    if whole and DATE_NAME.search(name) and SERIALS[0] <= values[0] and values[-1] <= SERIALS[1]:
+        remarks.add("DATE_SERIAL_SUSPECT", name)
     if suspects := _sentinels(values, counts):
         remarks.add("SENTINEL_SUSPECT", name, suspects)
     return {
-        "integer": bool((values == np.floor(values)).all()),
+        "integer": whole,
         "mean": finite(mean), "std": finite(std), "minimum": float(values[0]), "maximum": float(values[-1]),
         "quantiles": _quantiles(values, counts), "skewness": finite(skewness),
         "share_zero": float(counts[values == 0].sum() / n), "mass_points": _mass_points(values, counts),

@@ -31,8 +31,9 @@ def read(path: Path, limits: Limits, remarks: Remarks) -> tuple[list[str], list[
     import openpyxl
 
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
-        sheets = [(sheet.title, _rows(sheet, limits)) for sheet in book.worksheets]
+        with path.open("rb") as raw:  # by path, openpyxl would judge the name
+            book = openpyxl.load_workbook(raw, read_only=True, data_only=True, keep_links=False)
+            sheets = [(sheet.title, _rows(sheet, limits)) for sheet in book.worksheets]
     except (BadZipFile, ParseError, KeyError, ValueError, TypeError, AttributeError, IndexError, OSError) as exc:
         raise InputError("the workbook is damaged or written in a way that is not read", code="UNREADABLE") from exc
     filled = [(title, rows) for title, rows in sheets if rows]
