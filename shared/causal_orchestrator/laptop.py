@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import IO
 
 from causal_orchestrator import runtime
@@ -25,7 +26,7 @@ from causal_orchestrator.backends.local.queue import CHANGES, WORK
 from causal_orchestrator.errors import CausalError, StorageError
 from causal_orchestrator.log import event
 from causal_orchestrator.settings import Settings
-from causal_orchestrator.state import LIVE_JOB, Job, job_path, lease_path
+from causal_orchestrator.state import LIVE_JOB, RESEND_AFTER, Job, job_path, lease_path
 from causal_orchestrator.worker import GRACE_SECONDS, POLL_SECONDS, agents_at, deliver
 
 AGENTS = "causal_orchestrator.agents:AGENTS"
@@ -202,12 +203,17 @@ def _lead(store: Store) -> int | None:
 
 
 def _sweep(loop: _Loop, held: int | None, over: threading.Event) -> None:
-    """Sweep at once and every minute, as long as this process leads."""
+    """Sweep at once and every minute, as long as this process leads.
+
+    The first time every queued step counts as overdue: the process before may have died before it sent it.
+    """
+    patience = timedelta(0)
     while not over.is_set():
         try:
             held = _lead(loop.store) if held is None else held
             if held is not None:
-                _sweep_once(loop)
+                _sweep_once(loop, patience)
+                patience = RESEND_AFTER
         except CausalError as exc:
             event("sweep_failed", severity="WARNING", error=exc.code)
         over.wait(SWEEP_SECONDS)
@@ -216,11 +222,11 @@ def _sweep(loop: _Loop, held: int | None, over: threading.Event) -> None:
         os.close(held)
 
 
-def _sweep_once(loop: _Loop) -> None:
+def _sweep_once(loop: _Loop, patience: timedelta) -> None:
     for name in loop.store.presence.dead():
         release(loop.store, name)
         loop.store.presence.bury(name)
-    runtime.sweep(loop.store.backends, agents=loop.agents)
+    runtime.sweep(loop.store.backends, agents=loop.agents, patience=patience)
     runtime.collect(loop.store.backends)
 
 

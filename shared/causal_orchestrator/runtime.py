@@ -130,16 +130,18 @@ def _send(backends: Backends, step: Step) -> None:
 # --- coordinating -------------------------------------------------------------------------------------------------
 
 
-def coordinate(backends: Backends, job_id: str, *, agents: Agents = AGENTS) -> None:
+def coordinate(
+    backends: Backends, job_id: str, *, agents: Agents = AGENTS, patience: timedelta = RESEND_AFTER
+) -> None:
     """Look at a job and do what is due: write the next step, send an overdue one, end the job, or nothing."""
     try:
-        _look(backends, job_id, agents)
+        _look(backends, job_id, agents, patience)
     except Fenced as exc:
         log.event("overtaken", job_id=job_id, error=exc.code)
     ledger.record(backends, job_id, agents=agents)
 
 
-def _look(backends: Backends, job_id: str, agents: Agents) -> None:
+def _look(backends: Backends, job_id: str, agents: Agents, patience: timedelta) -> None:
     job, steps = load(backends, job_id)
     if job is None or job.state not in LIVE_JOB or not steps:
         return
@@ -147,23 +149,23 @@ def _look(backends: Backends, job_id: str, agents: Agents) -> None:
     if last.agent not in agents:
         raise Busy(f"this version does not know the agent {last.agent!r}", code="AGENT_UNKNOWN")
     if job.state == "awaiting_input":
-        _wait(backends, job, agents)
+        _wait(backends, job, agents, patience)
     elif now >= job.deadline_at:
         _end(backends, job, last, "failed", Failure(code="DEADLINE", message="the job's time was up", kind="cap"))
     elif last.state == "queued":
-        _push(backends, last)
+        _push(backends, last, patience)
     elif last.state in ENDED_STEP:
         _advance(backends, job, steps, agents)
 
 
-def _wait(backends: Backends, job: Job, agents: Agents) -> None:
+def _wait(backends: Backends, job: Job, agents: Agents, patience: timedelta) -> None:
     """Take the stated default once the person's time is up."""
     if job.pause is not None and backends.now() >= job.pause.until:
         _answer(backends, job, None)
-        _look(backends, job.id, agents)
+        _look(backends, job.id, agents, patience)
 
 
-def _push(backends: Backends, step: Step) -> None:
+def _push(backends: Backends, step: Step, patience: timedelta) -> None:
     """Send a queued step again if it is overdue; start its reduction once all its parts have succeeded."""
     now = backends.now()
     parts = parts_of(backends, step) if step.parts else []
@@ -173,7 +175,7 @@ def _push(backends: Backends, step: Step) -> None:
         _fail_for_parts(backends, step, broken[0])
     elif parts and all(part.state == "succeeded" for part in parts):
         _reduce(backends, step)
-    elif any(now - _due(share) >= RESEND_AFTER for share in waiting):
+    elif any(now - _due(share) >= patience for share in waiting):
         _send(backends, step)
 
 
@@ -535,10 +537,11 @@ def open_file(backends: Backends, job_id: str, name: str, *, tenant: str) -> byt
 # --- sweeping -----------------------------------------------------------------------------------------------------
 
 
-def sweep(backends: Backends, *, agents: Agents = AGENTS) -> int:
+def sweep(backends: Backends, *, agents: Agents = AGENTS, patience: timedelta = RESEND_AFTER) -> int:
     """Look at every job that is not done: end what is past its deadline, send again what is overdue or died.
 
-    Returns the number of live jobs. Needs nothing but the documents, and may run twice at once.
+    A step that has been queued for longer than `patience` is overdue. Returns the number of live jobs. Needs nothing
+    but the documents, and may run twice at once.
     """
     live = 0
     for document in pages(backends, "jobs", {"done": False}):
@@ -549,7 +552,7 @@ def sweep(backends: Backends, *, agents: Agents = AGENTS) -> int:
                 _remove(backends, job)
             else:
                 _reclaim(backends, job)
-                coordinate(backends, job, agents=agents)
+                coordinate(backends, job, agents=agents, patience=patience)
         except CausalError as exc:
             log.event("sweep_failed", job_id=job, error=exc.code)
     return live

@@ -60,7 +60,11 @@ class LocalDocuments:
         wanted = dict(where or {})
         terms = {"collection": collection, **{name: wanted[name] for name in COLUMNS if _indexed(wanted, name)}}
         clauses = [f"{name}=?" for name in terms]
-        values = list(terms.values())
+        values: list[Any] = list(terms.values())
+        for name, value in wanted.items():
+            if isinstance(value, bool) and name.isidentifier():
+                clauses.append("json_extract(body, ?)=?")
+                values += [f"$.{name}", value]
         if newest_first:
             clauses.append("created_at IS NOT NULL")
         if after is not None:
