@@ -130,9 +130,7 @@ def _send(backends: Backends, step: Step) -> None:
 # --- coordinating -------------------------------------------------------------------------------------------------
 
 
-def coordinate(
-    backends: Backends, job_id: str, *, agents: Agents = AGENTS, patience: timedelta = RESEND_AFTER
-) -> None:
+def coordinate(backends: Backends, job_id: str, *, agents: Agents = AGENTS, patience: timedelta = RESEND_AFTER) -> None:
     """Look at a job and do what is due: write the next step, send an overdue one, end the job, or nothing."""
     try:
         _look(backends, job_id, agents, patience)
