@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as dataclasses_replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from causal_orchestrator.agents import AGENTS, JobView, Turn, View
+import causal_orchestrator as co
+from causal_orchestrator.agents import AGENTS, JobView, Turn, View, visualizer
 from causal_orchestrator.errors import ModelUnavailable, NotFound
 from causal_orchestrator.question import Question, ask
+
+__all__ = ["FakeReader", "dataclasses_replace", "drawn", "frame", "job", "no_model", "turn"]
 
 COVARIATES = ("age", "educ", "black", "re74", "re75")
 
@@ -35,14 +40,6 @@ def frame(n: int = 400, *, names: Mapping[str, str] | None = None) -> pd.DataFra
     return data.rename(columns=dict(names or {}))
 
 
-def difference(data: pd.DataFrame, treatment: str = "treat", outcome: str = "re78") -> dict[str, float]:
-    """Return the difference in means with Welch's standard error and a normal interval."""
-    one, zero = (data.loc[data[treatment] == level, outcome].to_numpy(float) for level in (1, 0))
-    estimate = float(one.mean() - zero.mean())
-    se = math.sqrt(one.var(ddof=1) / len(one) + zero.var(ddof=1) / len(zero))
-    return {"estimate": estimate, "std_error": se, "ci_lower": estimate - 1.96 * se, "ci_upper": estimate + 1.96 * se}
-
-
 def _column(data: pd.DataFrame, name: str, position: int) -> dict[str, Any]:
     values = data[name]
     observed = values.dropna().to_numpy(float)
@@ -57,24 +54,21 @@ def _column(data: pd.DataFrame, name: str, position: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def effects(data: pd.DataFrame, treatment: str, outcome: str, covariates: Sequence[str]) -> dict[str, Any]:
-    """Return an effect_estimator result: two methods that ran, one that failed and one that does not apply."""
-    found = difference(data, treatment, outcome)
-    n, n_treated = len(data), int(data[treatment].sum())
-    common = {"estimand": "ATE", "n": n, "n_treated": n_treated, "confidence_level": 0.95, "p_value": 0.0021}
-    shifted = {k: v * (0.93 if k != "std_error" else 0.96) for k, v in found.items()}
+def effects(data: pd.DataFrame, question: Question) -> dict[str, Any]:
+    """Return an effect_estimator result: two methods that really ran, one that failed, one that does not apply."""
+    found = [
+        co.estimate(method, data, question, seed=0).to_effect(role=role, energy_score=score, energy_components=parts)
+        for method, role, score, parts in (
+            ("difference_in_means", "primary", 0.21, {"balance": 0.2, "fit": 0.25, "calibration": 0.1}),
+            ("ols", "planned", 0.2, {"balance": 0.2, "fit": 0.22}))
+    ]  # fmt: skip
+    primary, other = (effect.model_dump(mode="json") for effect in found)
+    primary["assumptions_tested"] = {"balance": {"passed": True, "value": 0.08, "detail": "largest SMD"}}
+    value, low, high = primary["estimate"], primary["ci_lower"], primary["ci_upper"]
+    group = str((question.covariates or ("x",))[0])
     return {
         "effects": [
-            {"method": "difference_in_means", **common, **found, "role": "primary", "inference": "Welch",
-             "energy_score": 0.21, "energy_components": {"balance": 0.2, "fit": 0.25, "calibration": 0.1},
-             "notes": ["no covariate is adjusted for"], "standardized": 0.27,
-             "assumptions_tested": {"balance": {"passed": True, "value": 0.08, "detail": "largest SMD"}}},
-            {"method": "ols", **common, **shifted, "role": "planned", "covariates": list(covariates),
-             "inference": "HC1", "rows": [
-                 {"term": f"quantile {q}", "quantile": q, "estimate": found["estimate"] * (0.5 + q),
-                  "ci_lower": found["estimate"] * q - 800, "ci_upper": found["estimate"] * q + 2000}
-                 for q in (0.1, 0.25, 0.5, 0.75, 0.9)],
-             "energy_score": 0.2, "energy_components": {"balance": 0.2, "fit": 0.22}},
+            primary, other,
             {"method": "aipw", "estimand": "ATE", "status": "failed", "error": "the outcome model did not converge",
              "role": "planned"},
             {"method": "rdd", "estimand": "ATE", "status": "not_applicable", "error": "needs running_variable",
@@ -84,29 +78,28 @@ def effects(data: pd.DataFrame, treatment: str, outcome: str, covariates: Sequen
         "selection": {
             "strategy": "best_energy", "headline": "difference_in_means", "preferred": "ols", "gap": 0.01,
             "evaluations": [
-                {"method": "difference_in_means", "success": True, "estimate": found["estimate"], "score": 0.21,
+                {"method": "difference_in_means", "success": True, "estimate": value, "score": 0.21,
                  "parts": {"balance": 0.2, "fit": 0.25, "calibration": 0.1}, "tier": "excellent", "selected": True,
                  "reason": "pre-declared"},
-                {"method": "ols", "success": True, "estimate": shifted["estimate"], "score": 0.2, "tier": "excellent"},
+                {"method": "ols", "success": True, "estimate": other["estimate"], "score": 0.2, "tier": "excellent"},
             ],
             "agreement": {"n": 2, "same_sign": 1.0},
         },
         "heterogeneity": {
             "histogram": {"edges": np.linspace(-500, 3000, 21).tolist(), "counts": [20] * 20},
             "subgroups": [
-                {"subgroup": f"{covariates[0]} {half}", "estimate": found["estimate"] * f,
-                 "ci_lower": found["ci_lower"] * f, "ci_upper": found["ci_upper"] * f}
+                {"subgroup": f"{group} {half}", "estimate": value * f, "ci_lower": low * f, "ci_upper": high * f}
                 for half, f in (("low", 0.8), ("high", 1.2))
             ],
         },
         "specification_curve": [
-            {"method": method, "adjustment": adjustment, "estimate": found["estimate"] * f,
-             "ci_lower": found["ci_lower"] * f, "ci_upper": found["ci_upper"] * f}
+            {"method": method, "adjustment": adjustment, "estimate": value * f, "ci_lower": low * f,
+             "ci_upper": high * f}
             for method, adjustment, f in (
-                ("difference_in_means", "none", 1.0), ("ols", "all", 0.93), ("ols", "without re74", 0.95))
+                ("difference_in_means", "none", 1.0), ("ols", "all", 0.93), ("ols", "without one", 0.95))
         ],
-        "diagnostics": [{"name": "n_treated", "value": float(n_treated), "detail": "units in the treated arm"}],
-        "outcome_scale": {"mean": float(data[outcome].mean()), "std": float(data[outcome].std(ddof=1))},
+        "diagnostics": [{"name": "n_treated", "value": 168.0, "detail": "units in the treated arm"}],
+        "outcome_scale": {"mean": 6058.0, "std": 4978.0},
     }  # fmt: skip
 
 
@@ -188,7 +181,7 @@ def job(
         },
     }  # fmt: skip
     if not refused:
-        done["effect_estimator"] = effects(table, treatment, outcome, covariates)
+        done["effect_estimator"] = effects(table, question)
         done["sensitivity_analyst"] = _sensitivities(covariates)
     order = {agent: i for i, agent in enumerate(a for a in AGENTS if a in done)}
     return JobView(
@@ -213,7 +206,7 @@ def _exploration(table: pd.DataFrame, treatment: str, covariates: Sequence[str])
         "outliers": {name: {"iqr": 4.0, "robust_z": 3.0, "share": 0.03} for name in covariates},
         "missing_patterns": [],
         "correlations": {a: {b: float(correlation.loc[a, b]) for b in covariates} for a in covariates},
-        "vif": {name: 1.1 for name in covariates},
+        "vif": dict.fromkeys(covariates, 1.1),
         "balance": balance,
         "suspicions": [],
     }  # fmt: skip
@@ -332,3 +325,12 @@ def no_model(prompt: str, kind: type[Any], /) -> Any:
 def turn(agent: str) -> Turn:
     """Return the agent's first turn."""
     return Turn(number=9, agent=agent, parameters={}, seed=1)
+
+
+@cache
+def drawn() -> tuple[JobView, FakeReader]:
+    """Return the sample job with its figures, and the reader that holds their files (drawn once for all tests)."""
+    plain, reader = job(), FakeReader(frame())
+    made = visualizer.run(plain, turn("visualizer"), reader, no_model)
+    reader.files.update({("visualizer", name): bytes(content) for name, content in made.files.items()})
+    return dataclasses_replace(plain, results={**plain.results, "visualizer": made.result.model_dump()}), reader

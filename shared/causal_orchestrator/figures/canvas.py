@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from causal_orchestrator.errors import InputError
+from causal_orchestrator.question import shown
 
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
 INK, MUTED, GRID = "#1f2933", "#5b6672", "#e3e7eb"
@@ -74,7 +75,7 @@ PRESENTATION = frozenset((
 ))  # fmt: skip
 ATTRIBUTES = PRESENTATION | {
     "id", "d", "x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "width", "height", "viewBox", "transform", "points",
-    "offset", "href", "preserveAspectRatio", "role", "aria-labelledby", "version",
+    "offset", "href", "font-family", "preserveAspectRatio", "role", "aria-labelledby", "version",
 }  # fmt: skip
 FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', system-ui, sans-serif"
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
@@ -170,7 +171,7 @@ def clean(svg: bytes, *, name: str, title: str | None = None, description: str |
     for tag, text in (("desc", description), ("title", title)):
         if text is not None:
             element = ElementTree.Element(f"{{{SVG}}}{tag}", {"id": f"{name}-{tag}"})
-            element.text = text
+            element.text = shown(text, 2000)
             root.insert(0, element)
     if title is not None:
         root.set("aria-labelledby", f"{name}-title {name}-desc" if description is not None else f"{name}-title")

@@ -155,7 +155,8 @@ def collinearity(evidence: Evidence) -> Drawing:
     """Draw the correlations of the covariates and their variance inflation factors."""
     found = evidence.exploration
     factors = dict(found.vif) if found else {}
-    names = list(factors)[:MOST_COLUMNS]
+    place = {name: i for i, name in enumerate(evidence.question.covariates or ())}
+    names = sorted(factors, key=lambda name: (place.get(name, len(place)), name))[:MOST_COLUMNS]
     if len(names) < 2:
         raise NotApplicable("needs two covariates")
     table = _table(found.correlations if found else {}, names)
