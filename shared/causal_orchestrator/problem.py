@@ -278,7 +278,7 @@ def conclude(
             )
         )
     if means is not None and means_influence is not None:
-        told = {"means": dict(zip(problem.treatment_levels, means.tolist(), strict=True))}
+        told: dict[str, Any] = {"means": dict(zip(problem.treatment_levels, means.tolist(), strict=True))}
         if problem.outcome_kind == "binary":
             told["ratios"] = _ratios(problem, means, influence_covariance(means_influence, problem.cluster))
         fields["details"] = {**told, **fields.get("details", {})}
@@ -303,7 +303,7 @@ def conclude(
 
 def _ratios(problem: Problem, means: Floats, covariance: Floats) -> list[dict[str, Any]]:
     """Risk and odds ratios of each level against the reference, intervals on the log scale (delta method)."""
-    found = []
+    found: list[dict[str, Any]] = []
     z = critical_value(problem.confidence_level)
     if not np.all((means > 0) & (means < 1)):
         return found
@@ -546,7 +546,7 @@ def _code_levels(labels: NDArray[Any], ordered: list[str], name: str, reference:
 
 
 def _reference(ordered: list[str], name: str, reference: object) -> str:
-    """The declared level, else one that is called control, else the first (numbers by size, text by alphabet)."""
+    """Return the declared level, else one called control, else the first (numbers by size, text by alphabet)."""
     if reference is None:
         return next((level for word in CONTROL_WORDS for level in ordered if level.strip().lower() == word), ordered[0])
     wanted = _label(float(reference)) if isinstance(reference, int | float) else str(reference)

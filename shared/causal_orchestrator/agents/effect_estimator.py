@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -93,7 +94,7 @@ class _Attempt:
 
 
 def _methods(plan: Plan) -> tuple[str, ...]:
-    """The primary first, then the plan's order; the offline planner's primary is always among them."""
+    """Return the primary first, then the plan's order; the offline planner's primary is always among them."""
     named = (plan.primary, plan.offline_primary, *plan.methods)
     return tuple(dict.fromkeys(name for name in named if name is not None))
 
@@ -290,7 +291,7 @@ def _heterogeneity(frame: pd.DataFrame, problem: Problem, plan: Plan) -> dict[st
 
 
 def _groups(modifier: str, series: pd.Series) -> list[tuple[str, NDArray[np.bool_]]]:
-    """The levels of a column, or its terciles where it has more values."""
+    """Return the levels of a column, or its thirds where it has more values."""
     if series.nunique() <= MAX_GROUPS:
         levels = sorted(series.dropna().unique(), key=str)
         return [(f"{modifier} = {_short(level)}", (series == level).to_numpy()) for level in levels]
@@ -298,7 +299,7 @@ def _groups(modifier: str, series: pd.Series) -> list[tuple[str, NDArray[np.bool
         return []
     values = series.to_numpy(dtype=np.float64)
     cuts = np.unique(np.nanquantile(values, [1 / 3, 2 / 3]))
-    names = [f"{modifier} ≤ {cuts[0]:g}", *(f"{a:g} < {modifier} ≤ {b:g}" for a, b in zip(cuts, cuts[1:], strict=False)), f"{modifier} > {cuts[-1]:g}"]  # fmt: skip
+    names = [f"{modifier} ≤ {cuts[0]:g}", *(f"{a:g} < {modifier} ≤ {b:g}" for a, b in pairwise(cuts)), f"{modifier} > {cuts[-1]:g}"]  # fmt: skip
     which = np.where(np.isnan(values), -1, np.searchsorted(cuts, values, side="left"))
     return [(name, which == k) for k, name in enumerate(names)]
 
@@ -345,7 +346,7 @@ def _notes(effects: Sequence[Effect], plan: Plan) -> tuple[Note, ...]:
 
 
 def _files(job: JobView, problem: Problem) -> dict[str, Any]:
-    """The learned nuisances, where they were fitted."""
+    """Return the learned nuisances, where they were fitted."""
     snapshot = job.get("dataset_fetcher", Snapshot)
     if problem.treatment_kind != "binary" or not problem.covariates.shape[1]:
         return {}

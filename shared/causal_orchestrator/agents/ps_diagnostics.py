@@ -29,6 +29,7 @@ from causal_orchestrator.results import (
 from causal_orchestrator.selection import calibration_error
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 LOW, HIGH = 0.05, 0.95
 CLIP = 1e-3
@@ -70,10 +71,8 @@ def _question(job: JobView) -> Question:
         raise InputError("the question names no treatment or no outcome; give both", code="ROLES_OPEN")
     confounders = job.get("confounder_discovery", Confounders)
     covariates = confounders.recommended if confounders is not None else question.covariates or ()
-    names = {"treatment": question.treatment, "outcome": question.outcome, "covariates": covariates}
-    names |= {"weights": question.weights, "cluster": question.cluster, "reference_level": question.reference_level}
-    names |= {"filters": question.filters, "estimand": question.estimand, "preferences": question.preferences}
-    return Question.model_validate({name: value for name, value in names.items() if value is not None})
+    needed = ("treatment", "outcome", "weights", "cluster", "reference_level", "filters", "estimand", "preferences")
+    return Question(**{name: getattr(question, name) for name in needed}, covariates=covariates)
 
 
 def _nothing_to_model(problem: Problem) -> PropensityDiagnostics:
@@ -127,7 +126,7 @@ def _scored(name: str, predicted: Floats, treated: Floats, *, chosen: bool = Fal
 
 def area_under_curve(predicted: Floats, treated: Floats) -> float:
     """Return the probability that a treated row's prediction exceeds a control's (ties count half)."""
-    values, which, count = np.unique(predicted, return_inverse=True, return_counts=True)
+    _, which, count = np.unique(predicted, return_inverse=True, return_counts=True)
     rank = (np.cumsum(count) - (count - 1) / 2)[which]
     n1 = treated.sum()
     n0 = len(treated) - n1
@@ -140,16 +139,15 @@ def area_under_curve(predicted: Floats, treated: Floats) -> float:
 def _diagnostics(
     frame: pd.DataFrame, problem: Problem, propensity: Floats, models: tuple[PropensityModel, ...]
 ) -> PropensityDiagnostics:
-    treated = problem.treatment > 0
+    treated = np.asarray(problem.treatment > 0)
     any_level = 1 - propensity[:, 0]
     target = problem.question.estimand or "ATE"
     whose = treated if target == "ATT" else ~treated if target == "ATC" else np.ones(problem.n, dtype=bool)
-    inside = ((propensity >= LOW) & (propensity <= HIGH)).all(axis=1)
-    auc = models[-1].auc or 0.5
+    inside: Mask = np.all((propensity >= LOW) & (propensity <= HIGH), axis=1)
     return PropensityDiagnostics(
         models=models,
         overlap=float(inside[whose].mean()),
-        separated=max(auc, 1 - auc) > SEPARATED_AUC,
+        separated=(models[-1].auc or 0.0) > SEPARATED_AUC,
         ess=_sample_sizes(problem, propensity),
         support=_support(any_level, treated),
         trimming=_trimming(any_level, problem.n),
@@ -171,7 +169,7 @@ def _sample_sizes(problem: Problem, propensity: Floats) -> dict[str, float]:
     return sizes
 
 
-def _support(e: Floats, treated: NDArray[np.bool_]) -> dict[str, float]:
+def _support(e: Floats, treated: Mask) -> dict[str, float]:
     low = max(e[treated].min(), e[~treated].min())
     high = min(e[treated].max(), e[~treated].max())
     return {"low": float(low), "high": float(high), "share_inside": float(((e >= low) & (e <= high)).mean())}
@@ -214,7 +212,7 @@ def _kolmogorov(first: Floats, second: Floats) -> float:
     return float(np.abs(gaps[0] - gaps[1]).max())
 
 
-def _violations(frame: pd.DataFrame, problem: Problem, outside: NDArray[np.bool_]) -> tuple[dict[str, Any], ...]:
+def _violations(frame: pd.DataFrame, problem: Problem, outside: Mask) -> tuple[dict[str, Any], ...]:
     """Subgroups (levels, or thirds of numeric columns) in which many propensities are extreme, the worst first."""
     found = []
     for column in problem.question.covariates or ():
@@ -235,21 +233,21 @@ def _violations(frame: pd.DataFrame, problem: Problem, outside: NDArray[np.bool_
     return tuple(found[:MAX_VIOLATIONS])
 
 
-def _histogram(e: Floats, treated: NDArray[np.bool_]) -> dict[str, tuple[float, ...]]:
+def _histogram(e: Floats, treated: Mask) -> dict[str, tuple[float, ...]]:
     edges = np.linspace(0, 1, BINS + 1)
     arms = {"treated": treated, "control": ~treated}
     counts = {name: tuple(float(c) for c in np.histogram(e[rows], edges)[0]) for name, rows in arms.items()}
     return {"edges": tuple(float(edge) for edge in edges), **counts}
 
 
-def _calibration(e: Floats, treated: NDArray[np.bool_]) -> tuple[tuple[float, float, int], ...]:
+def _calibration(e: Floats, treated: Mask) -> tuple[tuple[float, float, int], ...]:
     cuts = np.unique(np.quantile(e, np.linspace(0, 1, GROUPS + 1)[1:-1]))
     which = np.searchsorted(cuts, e, side="right")
     bins = [which == k for k in range(len(cuts) + 1)]
     return tuple((float(e[b].mean()), float(treated[b].mean()), int(b.sum())) for b in bins if b.any())
 
 
-def _warnings(problem: Problem, inside: NDArray[np.bool_], target: str) -> tuple[Note, ...]:
+def _warnings(problem: Problem, inside: Mask, target: str) -> tuple[Note, ...]:
     share = float(inside.mean())
     if share > 0.8:
         return ()
@@ -260,7 +258,7 @@ def _warnings(problem: Problem, inside: NDArray[np.bool_], target: str) -> tuple
 def _stored(problem: Problem, propensity: Floats, fold: NDArray[np.int64]) -> bytes:
     """Return a Parquet file with row, fold and the propensity of each level (e for a binary treatment)."""
     levels = propensity.shape[1]
-    columns = {"row": problem.rows, "fold": fold}
+    columns: dict[str, NDArray[Any]] = {"row": problem.rows, "fold": fold}
     columns |= {"e" if levels == 2 else f"e{k}": propensity[:, k] for k in range(1, levels)}
     sink = io.BytesIO()
     pd.DataFrame(columns).to_parquet(sink, index=False, compression="zstd")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import InputError
-from causal_orchestrator.numerics.inference import influence_covariance, median_over_repeats
+from causal_orchestrator.numerics.inference import median_over_repeats
 from causal_orchestrator.numerics.weighting import balancing_weights
 from causal_orchestrator.problem import Estimate, Problem, conclude
 

@@ -202,7 +202,7 @@ def _by_arm(problem: Problem, coordinates: Floats) -> Floats:
 
 
 def _for_estimated_propensity(pieces: _Pieces) -> float:
-    """The term that the estimated logit adds to the variance (Abadie & Imbens 2016, theorem 2)."""
+    """Return what the estimated logit adds to the variance (Abadie & Imbens 2016, theorem 2)."""
     problem, line = pieces.problem, pieces.coordinates
     x = with_intercept(problem.covariates)
     e = problem.parametric().propensity[0, :, 1]

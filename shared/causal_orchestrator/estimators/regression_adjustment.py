@@ -40,14 +40,12 @@ def estimate(
     rows = problem.treatment[None, :] == np.arange(levels)[:, None]
     designs = np.broadcast_to(with_intercept(problem.covariates), (levels, problem.n, problem.covariates.shape[1] + 1))
     estimates, columns = [], []
-    means = influence = None
     for level in range(1, levels):
-        target = weights if estimand == "ATE" else weights * rows[level if estimand == "ATT" else 0]
-        if means is None or estimand != "ATE":
+        if level == 1 or estimand == "ATT":
+            target = weights if estimand == "ATE" else weights * rows[level if estimand == "ATT" else 0]
             found = standardised_means(family, designs, problem.outcome, rows, weights=weights, target=target)
-            means, influence = found.means, found.influence
-        estimates.append(means[level] - means[0])
-        columns.append(influence[:, level] - influence[:, 0])
+        estimates.append(found.means[level] - found.means[0])
+        columns.append(found.influence[:, level] - found.influence[:, 0])
     contrast = np.column_stack(columns)
     return conclude(
         problem,
@@ -61,6 +59,6 @@ def estimate(
             "weights": regression_weights(designs[0], rows, target @ designs[0] / target.sum(), weights),
         },
         influence=contrast,
-        means=means if levels == 2 or estimand == "ATE" else None,
-        means_influence=influence,
+        means=found.means if levels == 2 or estimand != "ATT" else None,
+        means_influence=found.influence,
     )

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import DesignError, InputError
-from causal_orchestrator.numerics.inference import influence_covariance
 from causal_orchestrator.numerics.balance import weighting_diagnostics
+from causal_orchestrator.numerics.inference import influence_covariance
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
@@ -42,11 +42,11 @@ def estimate(
     """
     if strata != "exact" and not 2 <= strata <= 1000:
         raise InputError("strata must be between 2 and 1000, or 'exact'", code="OPTION_INVALID", details={"option": "strata"})  # fmt: skip
-    treated = problem.treatment == 1
+    treated = np.asarray(problem.treatment == 1)
     stratum = _exact(problem.covariates) if strata == "exact" else _quantiles(problem, estimand, strata)
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
     count = int(stratum.max()) + 1
-    arms = np.stack([np.bincount(stratum[a], minlength=count) for a in (~treated, treated)])
+    arms = np.stack([np.bincount(stratum, weights=a, minlength=count) for a in (~treated, treated)])
     full = (arms > 0).all(axis=0)
     kept = full[stratum]
     if not full.any():

@@ -54,7 +54,7 @@ def sum_by(codes: NDArray[np.int64], values: Floats) -> Floats:
     """Return the sums of `values` (n,) or (n, k) within the groups that `codes` 0…G-1 name: (G,) or (G, k)."""
     groups = int(codes.max()) + 1
     if values.ndim == 1:
-        return np.bincount(codes, weights=values, minlength=groups)
+        return np.asarray(np.bincount(codes, weights=values, minlength=groups), dtype=np.float64)
     return np.column_stack([np.bincount(codes, weights=column, minlength=groups) for column in values.T])
 
 

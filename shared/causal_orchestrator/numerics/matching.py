@@ -156,7 +156,7 @@ def local_covariance(covariates: Floats, outcome: Floats, coordinates: Floats, n
 
 
 def _neighbours(coordinates: Floats, count: int) -> Codes:
-    """The nearest other rows (n, count) of each row."""
+    """Return the nearest other rows (n, count) of each row."""
     n = len(coordinates)
     count = min(count, n - 1)
     own = np.arange(n)

@@ -34,14 +34,22 @@ CODE_VERSION = 1  # part of the key of stored nuisances; grows when the numbers 
 class Sample(Protocol):
     """What nuisances need to know of a problem."""
 
-    outcome: Floats
-    treatment: Floats
-    covariates: Floats
-    treatment_levels: tuple[str, ...]
-    outcome_kind: str
-    weights: Floats | None
-    cluster: Codes | None
-    seed: int
+    @property
+    def outcome(self) -> Floats: ...  # noqa: D102
+    @property
+    def treatment(self) -> Floats: ...  # noqa: D102
+    @property
+    def covariates(self) -> Floats: ...  # noqa: D102
+    @property
+    def treatment_levels(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def outcome_kind(self) -> str: ...  # noqa: D102
+    @property
+    def weights(self) -> Floats | None: ...  # noqa: D102
+    @property
+    def cluster(self) -> Codes | None: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,7 @@ def weighted_means(
     Lunceford & Davidian (2004), https://doi.org/10.1002/sim.1903; Li, Morgan & Zaslavsky (2018),
     https://doi.org/10.1080/01621459.2016.1260466.
     """
-    n, k = design.shape
-    levels = probability.shape[1]
+    n, levels = probability.shape
     w = np.ones(n) if sampling is None else sampling
     balancing = w * balancing_weights(codes, probability, target, level)
     if kept is not None:
