@@ -24,8 +24,8 @@ placebo_outcomes      unconfoundedness        every placebo outcome's interval l
 placebo_outcomes_rct  randomized              the same                                                note
 placebo_refuted_rct   randomized              no placebo outcome differs between the arms (Holm)       limit
 robustness            unconfoundedness        a confounder as strong as the strongest observed         limit
-                                              covariate would change nothing; no gate where the
-                                              interval includes zero
+                                              covariate would change nothing; no gate where neither
+                                              headline nor linear companion finds an effect
 bad_controls          all                     no covariate of the primary is suspected to be           limit
                                               post-treatment, leaked or a collider (score >= 0.5)
 refuters              all                     placebo treatment, subsets, bootstrap, random common     limit
@@ -106,6 +106,7 @@ class Evidence:
     sensitivities: Sensitivities | None = None
     propensity: PropensityDiagnostics | None = None
     exploration: Exploration | None = None
+    asked: str | None = None
 
     def limit(self, name: str) -> float:
         """Return the plan's threshold, or the default."""
@@ -157,8 +158,15 @@ def decide(
     sensitivities: Sensitivities | None = None,
     propensity: PropensityDiagnostics | None = None,
     exploration: Exploration | None = None,
+    *,
+    asked: str | None = None,
 ) -> Judgement:
     """Judge the headline by the table of gates above.
+
+    Parameters
+    ----------
+    asked : the estimand that the person asked for, None for everyone's (ATE). Where ATO was asked for, poor overlap
+        is no objection: that is the population in which both arms occur.
 
     Returns
     -------
@@ -166,7 +174,7 @@ def decide(
         The verdict (`answer`, `limited` or `refuse`, with codes, reasons and what would help) and one diagnostic per
         gate that could be read.
     """
-    evidence = Evidence(plan, effects, sensitivities, propensity, exploration)
+    evidence = Evidence(plan, effects, sensitivities, propensity, exploration, asked)
     readings = [(gate, reading) for gate in GATES if (reading := _read(gate, evidence)) is not None]
     judged = _holm(readings, evidence.limit("familywise_alpha"))
     diagnostics = tuple(
@@ -311,24 +319,18 @@ def _estimated(evidence: Evidence) -> Reading:
 
 
 def _overlap_minimum(evidence: Evidence) -> Reading | None:
-    propensity = evidence.propensity
-    if propensity is None:
-        return None
-    if propensity.separated:
+    if evidence.propensity is not None and evidence.propensity.separated:
         return Reading(False, "covariates predict the treatment perfectly; like cannot be compared with like")
-    return _overlap_reading(propensity, evidence.limit("overlap_minimum"))
+    return _overlap(evidence, name="overlap_minimum")
 
 
-def _overlap(evidence: Evidence) -> Reading | None:
-    propensity = evidence.propensity
-    return None if propensity is None else _overlap_reading(propensity, evidence.limit("overlap"))
-
-
-def _overlap_reading(propensity: PropensityDiagnostics, threshold: float) -> Reading | None:
-    share = propensity.overlap
-    if share is None:
+def _overlap(evidence: Evidence, *, name: str) -> Reading | None:
+    share = evidence.propensity.overlap if evidence.propensity else None
+    if share is None or evidence.asked == "ATO":
         return None
-    detail = f"{share:.0%} of the target population have a propensity in [0.05, 0.95]; {threshold:.0%} are asked for"
+    threshold = evidence.limit(name)
+    whom = evidence.asked or "ATE"
+    detail = f"{share:.0%} of the {whom} population have a propensity in [0.05, 0.95]; {threshold:.0%} are asked for"
     return Reading(share >= threshold, detail, share, threshold)
 
 
@@ -398,6 +400,8 @@ def _robustness(evidence: Evidence) -> Reading | None:
     result = evidence.sensitivity("robustness_value")
     if result is None:
         return Reading(False, "the robustness to an unobserved confounder could not be computed")
+    if result.passed is None and evidence.primary is not None and _direction(evidence.primary):
+        return Reading(False, "the linear regression beside the headline finds no effect", result.value)
     return Reading(result.passed, result.interpretation, result.value)
 
 
@@ -535,14 +539,14 @@ GATES: tuple[Gate, ...] = (
     Gate("estimated", _estimated, "refuse", "NO_ESTIMATE", "another method, or more complete data"),
     Gate("overlap_minimum", _overlap_minimum, "refuse", "OVERLAP", "units of both arms with similar covariates, a cutoff rule, an instrument or an experiment", CONFOUNDED),
     Gate("placebo_refuted", _placebo_refuted, "refuse", "PLACEBO_REFUTED", "covariates that explain the difference on placebo outcomes, or another comparison group", QUASI),
-    Gate("overlap", _overlap, "limit", "OVERLAP", "a question about the population in which both arms occur (ATT or ATO)", CONFOUNDED),
+    Gate("overlap", partial(_overlap, name="overlap"), "limit", "OVERLAP", "a question about the population in which both arms occur (ATT or ATO)", CONFOUNDED),
     Gate("balance", _balance, "limit", "BALANCE", "a richer model of the treatment, or matching on the covariates that stay apart", CONFOUNDED),
     Gate("balance_randomized", _balance_randomized, "note", "BALANCE", "", RANDOMIZED),
     Gate("randomisation", _randomisation, "limit", "RANDOMISATION_DOUBTFUL", "the assignment's protocol (strata, clusters, exclusions after assignment)", RANDOMIZED),
     Gate("declared_randomised", _declared_randomised, "limit", "RANDOMISATION_REFUTED", "the assignment's protocol (strata, clusters, exclusions after assignment)", tuple(d for d in (*PROBED, "none") if d != "randomized")),
     Gate("placebo_outcomes", partial(_placebo_outcomes, required=True), "limit", "PLACEBO_OUTCOMES", "outcomes that the treatment cannot have moved (earlier measurements, negative controls)", CONFOUNDED),
-    Gate("placebo_outcomes_randomized", partial(_placebo_outcomes, required=False), "note", "PLACEBO_OUTCOMES", "", RANDOMIZED),
-    Gate("placebo_refuted_randomized", _placebo_refuted_randomized, "limit", "PLACEBO_REFUTED", "the assignment's protocol", RANDOMIZED),
+    Gate("placebo_outcomes_rct", partial(_placebo_outcomes, required=False), "note", "PLACEBO_OUTCOMES", "", RANDOMIZED),
+    Gate("placebo_refuted_rct", _placebo_refuted_randomized, "limit", "PLACEBO_REFUTED", "the assignment's protocol", RANDOMIZED),
     Gate("robustness", _robustness, "limit", "UNOBSERVED_CONFOUNDING", "stronger covariates, an instrument, or an experiment", CONFOUNDED),
     Gate("bad_controls", _bad_controls, "limit", "BAD_CONTROL", "covariates measured before the treatment only"),
     *(Gate(name, partial(_refuter, name=name), "limit", f"REFUTED_{name.upper()}") for name in REFUTERS),

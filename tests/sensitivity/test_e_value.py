@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from tests.sensitivity.problems import linear, refit_with
 
 from causal_orchestrator.problem import build
 from causal_orchestrator.question import Question
 from causal_orchestrator.sensitivity import e_value
-from tests.sensitivity.problems import linear, refit_with
 
 PRINTED = 0.005  # two printed decimals
 

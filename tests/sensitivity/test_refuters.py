@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.sensitivity.problems import linear, refit_with
 
 from causal_orchestrator.errors import EstimationError, NotApplicable
 from causal_orchestrator.sensitivity import (
@@ -16,7 +17,6 @@ from causal_orchestrator.sensitivity import (
     placebo_treatment,
     random_common_cause,
 )
-from tests.sensitivity.problems import linear, refit_with
 
 SAME = 1e-9  # the same least squares, summed in another order
 

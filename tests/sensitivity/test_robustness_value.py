@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tests.sensitivity.problems import linear, refit_with
 
 from causal_orchestrator.errors import NotApplicable
 from causal_orchestrator.numerics.linear import covariance, least_squares
@@ -10,7 +11,6 @@ from causal_orchestrator.problem import build
 from causal_orchestrator.question import Question
 from causal_orchestrator.sensitivity import robustness_value as rv
 from causal_orchestrator.sensitivity import unobserved_common_cause as ucc
-from tests.sensitivity.problems import linear, refit_with
 
 # Cinelli and Hazlett (2020), section 5: effect of violence on attitudes to peace in Darfur.
 DARFUR = {"estimate": 0.09731582, "std_error": 0.02325654, "dof": 783}

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.sensitivity.problems import linear, refit_with
 
 from causal_orchestrator.errors import NotApplicable
 from causal_orchestrator.sensitivity import oster
 from causal_orchestrator.sensitivity import rosenbaum_bounds as bounds
-from tests.sensitivity.problems import linear, refit_with
 
 # Morton et al. (1982), as in Rosenbaum (2002), Table 3.1: lead in the blood of exposed children and their controls.
 EXPOSED = [38, 23, 41, 18, 37, 36, 23, 62, 31, 34, 24, 14, 21, 17, 16, 20, 15, 10, 45, 39, 22, 35, 49, 48, 44, 35, 43, 39, 34, 13, 73, 25, 27]  # fmt: skip

@@ -59,8 +59,9 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     effects = job.get("effect_estimator", Effects)
     sensitivities = job.get("sensitivity_analyst", Sensitivities)
     exploration, propensity = job.get("eda", Exploration), job.get("ps_diagnostics", PropensityDiagnostics)
-    judged = gates.decide(plan, effects, sensitivities, propensity, exploration)
-    evidence = gates.Evidence(plan, effects, sensitivities, propensity, exploration)
+    asked = job.question.estimand
+    judged = gates.decide(plan, effects, sensitivities, propensity, exploration, asked=asked)
+    evidence = gates.Evidence(plan, effects, sensitivities, propensity, exploration, asked)
     open_actions = _open_actions(job, plan, effects, judged)
     comment = _heard(judged, open_actions, ask)
     actions = tuple(a for a in open_actions if comment.actions is None or a in comment.actions)
@@ -70,7 +71,8 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
         verdict=judged.verdict,
         diagnostics=judged.diagnostics,
         actions=actions if _decision(judged.verdict, actions) == "ITERATE" else (),
-        comments=tuple(shown(text, 500) for text in comment.comments),
+        # A comment with a digit would be a number that no one computed.
+        comments=tuple(shown(c, 500) for c in comment.comments if not any(x.isdigit() for x in c)),
         iteration=job.iteration,
     )
     return Output(result=critique)

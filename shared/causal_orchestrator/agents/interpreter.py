@@ -379,6 +379,9 @@ _SPELLED = re.compile(
     r"millions?|billions?|percent|doubl\w+|tripl\w+|twice|thrice|half|halv\w+|third|quarters?)\b",
     re.IGNORECASE,
 )
+_CODE = re.compile(
+    r"(?<![\w.])(?!R2\b)[^\W\d]\w*\d\w*"
+)  # letters with digits: a column that the question does not name
 MIN_DIGITS = 2  # "1,800" may stand for 1,794; "2,000" says more than it knows
 
 
@@ -386,15 +389,28 @@ def untraceable(text: str, known: Iterable[float], names: Sequence[str] = ()) ->
     """Return the numbers in `text` that are none of the `known` ones, rounded to the digits shown.
 
     A number counts as traced if a known one, or a hundred times it where a per-cent sign follows, rounds to it; signs
-    are free, since prose says "fell by 3". Column names are cut out first. Numbers in words are not traced at all.
+    are free, since prose says "fell by 3". The `names` are cut out first; numbers in words, and words with digits that
+    are no name, are never traced.
     """
-    plain = unicodedata.normalize("NFKC", text).replace("−", "-")
+    plain = _plain(text)
     for name in sorted({shown(n) for n in names}, key=len, reverse=True):
         plain = re.sub(rf"(?<!\w){re.escape(unicodedata.normalize('NFKC', name))}(?!\w)", " ", plain) if name else plain
     values = [abs(float(value)) for value in known]
     found = [match.group().strip() for match in _NUMBER.finditer(plain) if any(c.isdigit() for c in match.group())]
     bad = [token for token in found if not _traced(token, values)]
-    return (*bad, *(match.group() for match in _SPELLED.finditer(plain)))
+    return (*bad, *(match.group() for pattern in (_SPELLED, _CODE) for match in pattern.finditer(plain)))
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).replace("\u2212", "-")
+
+
+def _value(token: str) -> float | None:
+    """Return what a number in a text stands for, or None where the match holds no digit."""
+    digits = token.strip().rstrip("% ").replace(",", "")
+    if not any(c.isdigit() for c in digits):
+        return None
+    return float(digits) / (100.0 if token.strip().endswith("%") else 1.0)
 
 
 def _traced(token: str, values: Sequence[float]) -> bool:
@@ -421,10 +437,12 @@ def _known(case: _Case, template: Interpretation) -> list[float]:
     """Return the numbers that a text may use: those of the template's own words, of the effects, and of the gates."""
     texts = [template.summary, template.headline, *template.narrative, *template.assumptions, *template.recommendations]
     texts += [*template.key_findings, *template.would_change]
-    spoken = [float(t) for text in texts for t in re.findall(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", text.replace(",", ""))]
+    spoken = [
+        _value(match.group()) for text in texts for match in _NUMBER.finditer(_plain(text)) if match.group().strip()
+    ]
     effects = case.effects.effects if case.effects else ()
     fields = ("estimate", "std_error", "ci_lower", "ci_upper", "p_value", "n", "n_treated", "confidence_level", "standardized")  # fmt: skip
     numbers = [getattr(effect, field) for effect in effects for field in fields]
     numbers += [r.value for r in case.ran()] + [d.value for d in case.critique.diagnostics]
     numbers += [case.critique.verdict.minimum_detectable_effect]
-    return [*spoken, *(float(value) for value in numbers if value is not None)]
+    return [*(v for v in spoken if v is not None), *(float(value) for value in numbers if value is not None)]
