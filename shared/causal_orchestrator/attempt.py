@@ -145,7 +145,7 @@ def _claim(backends: Backends, job_id: str, number: int, part: int | None, agent
             claimed, taken = claim(step if part is None else read_part(share), lease, now=now, holder=holder)
         except (Fenced, Busy):
             return {}
-        return {mine: claimed.document(), **({} if taken is None else {leased: taken.document()})}
+        return {mine: claimed.document(), leased: None if taken is None else taken.document()}
 
     found, _ = commit(backends, list(dict.fromkeys([above, whole, mine, leased])), change)
     return _taken(found, [above, whole, mine, leased], holder, part)

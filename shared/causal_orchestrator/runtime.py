@@ -188,27 +188,38 @@ def _reduce(backends: Backends, step: Step) -> None:
 
 def _fail_for_parts(backends: Backends, step: Step, part: Part) -> None:
     """Fail a queued step one of whose parts failed: a result without it would be another result."""
-    now, path = backends.now(), step_path(step.job, step.number)
-    shares = [part_path(step.job, step.number, k) for k in range(step.parts)]
+    now, path, below = backends.now(), step_path(step.job, step.number), _below(step)
     reason = part.error.message if part.error else part.state
     kind = part.error.kind if part.error else "world"
     error = Failure(code="PART_FAILED", message=f"part {part.number} failed: {reason}"[:500], kind=kind)
 
     def change(found: Found) -> Writes:
-        if found[path] is None or found[path]["state"] != "queued":  # type: ignore[index]
+        document = found[path]
+        if document is None or document["state"] != "queued":
             return {}
-        failed = read_step(found[path] or {}).change(state="failed", ended_at=now, error=error)
-        return {path: failed.document(), **_voided(found, shares, now)}
+        failed = read_step(document).change(state="failed", ended_at=now, error=error)
+        return {path: failed.document(), **_voided(found, below, now)}
 
-    commit(backends, [path, *shares], change)
+    commit(backends, [path, *below], change)
+
+
+def _below(step: Step) -> list[str]:
+    """Return where the parts of a step and the leases of all of it stand."""
+    shares = range(step.parts)
+    parts = [part_path(step.job, step.number, k) for k in shares]
+    return [*parts, *(lease_path(step.job, step.number, k) for k in (None, *shares))]
 
 
 def _voided(found: Found, paths: Sequence[str], now: datetime) -> Writes:
-    """Return the writes that cancel those of a step and its parts that have not ended."""
+    """Return the writes that cancel the steps and parts among `paths` that have not ended, and remove the leases."""
     writes: dict[str, Document | None] = {}
     for path in paths:
         document = found[path]
-        if document is not None and document["state"] not in ENDED_STEP:
+        if document is None or document.get("state") in ENDED_STEP:
+            continue
+        if "/leases/" in path:
+            writes[path] = None
+        else:
             share = read_part(document) if "/parts/" in path else read_step(document)
             writes[path] = void(share, now=now).document()
     return writes
@@ -343,8 +354,7 @@ def _parts(step: Step) -> dict[str, Document]:
 def _end(backends: Backends, job: Job, last: Step, state: JobState, error: Failure | None) -> None:
     """End the job as it was seen and void what still runs, in one transaction; nothing if it has moved on since."""
     path, now = job_path(job.id), backends.now()
-    shares = [part_path(job.id, last.number, k) for k in range(last.parts)]
-    ours = [step_path(job.id, last.number), *shares]
+    ours = [step_path(job.id, last.number), *_below(last)]
 
     def change(found: Found) -> Writes:
         current = read_job(found[path])

@@ -6,23 +6,27 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_orchestrator import attempt, ledger, store
+from greenlet import getcurrent
+
+from causal_orchestrator import ledger, store
 from causal_orchestrator.agents import Turn
-from causal_orchestrator.asking import MAX_CALLS
 from causal_orchestrator.backends.ports import Document, Found, Stored
 from causal_orchestrator.errors import CausalError, ModelUnavailable
 from causal_orchestrator.question import canonical_json
-from causal_orchestrator.state import ENDED_STEP, LIVE_JOB, MAX_ATTEMPTS, MAX_HOPS, Job, Step, seed_of
+from causal_orchestrator.state import ENDED_STEP, LIVE_JOB, MAX_ATTEMPTS, MAX_HOPS, Job, Step, lease_path, seed_of
 
 from . import toy
 
 if TYPE_CHECKING:
     from .world import Client, World
 
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+MAX_CALLS = 30  # lower than in earnest, so that schedules reach it
+MAX_REPAIRS = 2
 COUNTERS = ("steps", "hops", "calls", "tokens", "iteration", "resumed", "progress", "deadline_at", "rev")
 STEP_MOVES = {
     ("queued", "running"), ("running", "running"), ("running", "succeeded"), ("running", "failed"),
@@ -61,7 +65,6 @@ class Invariants:
         self.calls: Counter[str] = Counter()
         self.written: dict[str, Stored] = {}
         self.keys: dict[tuple[str, str], str] = {}
-        self.ended_at: dict[str, float] = {}
 
     # --- what handlers do -----------------------------------------------------------------------------------------
 
@@ -75,6 +78,13 @@ class Invariants:
         need("M3", set(body) <= {"job_id", "step", "part"}, f"message {body}")
         self.deliveries[str(body["job_id"])] += 1
 
+    def sent(self, actor: Any, topic: str) -> None:
+        """M2: where nothing goes wrong, the sweeper has nothing to send."""
+        world = self.world
+        good = not world.fired and not world.crash_at and not world.unknown_at and not world.options.skew
+        dead = world.options.changes_dead or world.options.messages_dead
+        need("M2", topic == "changes" or dead or not good or getattr(actor, "name", "") != "sweep", "a message was not sent")
+
     def looked(self, actor: Any, path: str, document: Document | None) -> None:
         """Remember how many calls a coordinator saw when it last looked at a job."""
         if hasattr(actor, "looked") and document is not None and path.count("/") == 1 and path.startswith("jobs/"):
@@ -86,24 +96,6 @@ class Invariants:
         need("S5", actor.tickets >= 0, f"{actor.name} calls the model without a reservation")
         need("M13", 0 < timeout <= 60, f"a call with the timeout {timeout}")
 
-    def executing(self, actor: Any) -> None:
-        """S9: at most one execution with a valid lease at any time."""
-        words = actor.name.split()
-        job, number = words[1], int(words[2])
-        part = None if len(words) < 4 else int(words[3])
-        others = [
-            a for a in self.world.actors if a is not actor and a.name == actor.name and getattr(a, "at_work", False)
-        ]
-        actor.at_work = True
-        if not others or self.world.options.skew > 2:
-            return
-        lease = self.world.documents.held.get(attempt.lease_path(job, number, part))
-        stalled = any(
-            other.asleep_until - self.world.now > 5 or getattr(other, "was_asleep", False) for other in others
-        )
-        need("S9", lease is None or stalled or self.world.options.stall > 0 or bool(self.world.fired),
-             f"{actor.name} is executed twice at once")  # fmt: skip
-
     def stored(self, actor: Any, stored: Stored) -> None:
         """S7: no two attempts share a name."""
         before = self.written.get(stored.name)
@@ -113,6 +105,8 @@ class Invariants:
     def started(self, client: Client) -> None:
         """S6: one key, one job."""
         need("S6", len(set(client.ids)) == 1, f"the key gave {client.ids}")
+        need("S6", client.ids[0] in self.keys.values(), "a job was promised that does not exist")
+        need("S14", self.keys.get((client.tenant, client.key)) == client.ids[0], "the key gave someone else's job")
 
     # --- every commit ---------------------------------------------------------------------------------------------
 
@@ -122,7 +116,7 @@ class Invariants:
             if places[0] == "jobs" and len(places) == 2:
                 self._job(before[path], new)
             elif places[0] == "jobs" and places[2] == "steps":
-                self._share(path, places, before[path], new, after)
+                self._share(path, places, before, new)
             elif places[0] in ("agent_traces", "audit") and new is not None:
                 need("S13", before[path] is None, f"{path} was written again")
 
@@ -150,12 +144,15 @@ class Invariants:
             need("S4", new[name] >= old[name], lambda name=name: f"{name} fell from {old[name]} to {new[name]}")
         need("S14", new["tenant"] == old["tenant"], "the tenant changed")
         need("S11", new["hops"] <= MAX_HOPS, "too many hops")
+        need("F15", new["iteration"] <= 1 + new["question"]["preferences"]["max_iterations"], "the critique has no end")
         need("S10", not (new["state"] in LIVE_JOB and new["done"]), "no one will look at a live job again")
         self._budget(job, old, new)
         self._asked_once(job, old, new)
         self._frozen(old, new)
         if new["state"] not in LIVE_JOB and old["state"] in LIVE_JOB:
-            self.ended_at[job] = self.world.now
+            late = EPOCH + timedelta(seconds=self.world.now) - old["deadline_at"]
+            # A sweep, a sweeper that rests for ten minutes, a stall, a clock that is wrong.
+            need("L1", late < timedelta(seconds=60 + 600 + 4 * 240 + 60), f"the job outlived its deadline by {late}")
 
     def _created(self, new: Document) -> None:
         """S6: one key, one job; S10: it can be found."""
@@ -167,8 +164,6 @@ class Invariants:
 
     def _budget(self, job: str, old: Document, new: Document) -> None:
         """S5: the caps hold; F11: a coordinator that was overtaken does not ask."""
-        from greenlet import getcurrent
-
         more = new["calls"] - old["calls"]
         need("S5", new["calls"] <= MAX_CALLS, f"{new['calls']} calls")
         need("S5", new["tokens"] <= new["question"]["preferences"]["budget"]["max_llm_tokens"], "too many tokens")
@@ -177,9 +172,19 @@ class Invariants:
             need("S5", more == 1 and new["tokens"] > old["tokens"], "calls are reserved one by one, with their tokens")
             need("S15", new["state"] == "open", "a call was reserved for a job that is not open")
             actor.tickets = getattr(actor, "tickets", 0) + 1
-            if not actor.name.startswith("step") or len(actor.name.split()) > 3:
-                need("F11", old["calls"] == actor.looked.get(job), "an overtaken coordinator reserves a call")
+            self._may_ask(actor, job, old, new)
             actor.looked[job] = new["calls"]
+
+    def _may_ask(self, actor: Any, job: str, old: Document, new: Document) -> None:
+        words = actor.name.split()
+        if words[0] == "step" and len(words) == 3 and actor.attempt:
+            step = self.world.documents.held.get(f"jobs/{job}/steps/{int(words[2]):04d}") or {}
+            counts = (step.get("state"), step.get("attempt")) == ("running", actor.attempt)
+            need("F12", counts, "an attempt that no longer counts reserves a call")
+            return
+        need("F11", old["calls"] == actor.looked.get(job), "an overtaken coordinator reserves a call")
+        actor.reserved = actor.reserved + 1 if old["calls"] == actor.looked.get(job) and actor.reserved else 1
+        need("F14", actor.name == "sweep" or actor.reserved <= 1 + MAX_REPAIRS, "the model is asked again and again")
 
     def _asked_once(self, job: str, old: Document, new: Document) -> None:
         if new["state"] == "awaiting_input" and old["state"] == "open":
@@ -194,7 +199,8 @@ class Invariants:
         need("B1", old["plan_sha256"] in (None, new["plan_sha256"]), "the plan changed after the freeze")
         need("B1", new["unblinded_at"] is None or new["plan_sha256"] is not None, "unblinded before the freeze")
 
-    def _share(self, path: str, places: list[str], old: Document | None, new: Document | None, after: Found) -> None:
+    def _share(self, path: str, places: list[str], before: Found, new: Document | None) -> None:
+        old = before[path]
         job = self.world.documents.held.get("/".join(places[:2]))
         if new is None:
             need("S12", job is None or job["state"] == "erased", f"{path} was removed")
@@ -211,11 +217,17 @@ class Invariants:
         need("S4", new["attempt"] >= old["attempt"], f"the attempt of {path} fell")
         need("S9", new["attempt"] <= MAX_ATTEMPTS, f"{path} is attempted {new['attempt']} times")
         if move[1] == "running":
+            self._may_take(path, places, move[0], before)
             need("S12", new["attempt"] == old["attempt"] + 1, f"{path} was claimed without a new attempt")
             need("S15", job["state"] == "open", f"{path} was claimed while the job is {job['state']}")
+            actor: Any = getcurrent()
+            actor.attempt = new["attempt"]
             self.executions[path] += 1
             need("S9", self.executions[path] <= MAX_ATTEMPTS, f"{path} was executed {self.executions[path]} times")
             self._reduces(path, places, new)
+        if move == ("running", "queued"):
+            rest = new["not_before"] - new["queued_at"] if new["not_before"] else timedelta(0)
+            need("M10", rest >= min(timedelta(minutes=5), timedelta(seconds=2) * 2 ** new["attempt"]), f"{path} is not to rest")
         if move[1] == "succeeded":
             self._succeeded(path, places, new, job)
 
@@ -232,6 +244,23 @@ class Invariants:
         if number:
             last = self.world.documents.held.get(f"jobs/{places[1]}/steps/{number - 1:04d}")
             need("S4", last is not None and last["state"] in ENDED_STEP, f"{path} was created too early")
+
+    def _may_take(self, path: str, places: list[str], state: str, before: Found) -> None:
+        """S9: no one takes over while a lease is valid, nor from a handler that is awake and renews its lease."""
+        number, part = int(places[3]), int(places[5]) if len(places) > 4 else None
+        lease = before.get(lease_path(places[1], number, part))
+        now = self.world.clock()
+        need("S9", state == "queued" or lease is None or lease["until"] <= now, f"{path} was taken under a valid lease")
+        name = f"step {places[1]} {number}" + ("" if part is None else f" {part}")
+        actor: Any = getcurrent()
+        awake = [
+            a for a in self.world.actors
+            if a.name == name and a is not actor and a.at_work and not a.stalled and not self.world.faults[f"beat {name}"]
+        ]  # fmt: skip
+        need("S9", not awake or self.world.options.skew > 0, f"{path} was taken from a handler that is awake")
+        actor.at_work = True
+        rests = (before[path] or {})["not_before"]
+        need("M10", state != "queued" or rests is None or rests <= now, f"{path} did not rest")
 
     def _reduces(self, path: str, places: list[str], new: Document) -> None:
         if len(places) == 4 and new["parts"]:
@@ -297,10 +326,11 @@ class Invariants:
         need("L3", all(step.state in ENDED_STEP for step in steps), f"a step of the ended job is {steps[-1].state}")
         parts = [d["state"] for s in steps for _, d in held.list(f"jobs/{job.id}/steps/{s.number:04d}/parts")]
         need("L3", set(parts) <= ENDED_STEP, f"parts of the ended job are {parts}")
+        need("L3", not held.list(f"jobs/{job.id}/leases"), "a lease outlives its job")
 
     def _legitimate(self, job: Job, steps: list[Step]) -> None:
         """L2: a job ends with a verdict unless something stopped it that may."""
-        client, options = self._client(job.id), self.world.options
+        client = self._client(job.id)
         traits = client.question.query.split()
         if job.state == "cancelled":
             need("L2", client.cancelled or client.erased, "cancelled by no one")
@@ -309,7 +339,7 @@ class Invariants:
             last = steps[-1]
             worn = self._faults(job.id, last.number) >= 2
             legitimate = {
-                "DESIGN": "no_design" in traits, "INTERNAL": "die_hard" in traits, "ATTEMPTS": worn and last.attempt >= MAX_ATTEMPTS,
+                "DESIGN": "no_design" in traits, "BLINDNESS": "peeks" in traits, "INTERNAL": "die_hard" in traits, "ATTEMPTS": worn and last.attempt >= MAX_ATTEMPTS,
                 "PART_FAILED": worn, "DEADLINE": self._late(job),
             }.get(code, False)  # fmt: skip
             need("L2", legitimate, f"the job failed: {job.error} (step {last.number}, attempt {last.attempt})")
@@ -322,7 +352,16 @@ class Invariants:
             )
         else:
             need("L2", job.state == "erased" and client.erased, f"the job is {job.state}")
-        del options
+
+    def _whole(self, job: Job, steps: list[Step]) -> None:
+        """S16: a job is completed by what is mandatory, its answers are in its plan, its files can be read."""
+        done = {step.agent for step in steps if step.state == "succeeded"}
+        if self.world.agents is toy.AGENTS and not job.question.preferences.plan_only:
+            missing = {n for n, spec in toy.AGENTS.items() if spec.mandatory} - done
+            need("S16", missing <= {s.agent for s in steps if s.state == "failed"} - {"toy_effect"}, f"without {missing}")
+        for step in steps:
+            if step.agent == "toy_design" and step.result and job.answers.get("outcome"):
+                need("P2", step.result["question"]["outcome"] == job.answers["outcome"], "the answer did not count")
 
     def _late(self, job: Job) -> bool:
         """Say whether the deadline may have passed: little time was given, or the world was bad until close to it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Spec, Turn
@@ -34,7 +35,10 @@ from causal_orchestrator.results import (
     Verdict,
 )
 
-TRAITS = ("iterate1", "iterate9", "refuse", "no_design", "sick_repair", "dies", "die_hard", "big", "review")
+TRAITS = (
+    "iterate1", "iterate9", "refuse", "no_design", "sick_repair", "dies", "die_hard", "big", "review", "peeks", "looks",
+    "sick_part",
+)  # fmt: skip
 PARTS = 3
 
 # Set by the simulated world: virtual work of an agent, and the world's failures inside one.
@@ -79,11 +83,9 @@ def _profile(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
 
 
 def _explore(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
-    read(["t", "x"], "covariates_treatment")
-    try:
+    read(["t", "y"] if has(job, "peeks") else ["t", "x"], "covariates_treatment")
+    with suppress(ModelUnavailable):
         ask("what do you make of this?", Reply)
-    except ModelUnavailable:
-        pass
     digest = _digest(job, step, read.file("dataset_fetcher", "snapshot.parquet").decode(), _of(job, "toy_profile"))
     big = {"filler": {"x": "0" * 70_000}} if has(job, "big") else {}
     return Exploration(quality_score=float(int(digest[:8], 16)), quality_parts={}, distributions=big), {}
@@ -92,7 +94,7 @@ def _explore(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
 def _repair(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
     if has(job, "sick_repair"):
         raise EstimationError("these data cannot be repaired")
-    read(["x"], "marginals")
+    read(["x"], "all" if has(job, "looks") else "marginals")
     return Repairs(missing_data=_digest(job, step, _of(job, "toy_profile"))), {}
 
 
@@ -106,6 +108,8 @@ def _graph(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
 
 def _confounders(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
     if step.part is not None:
+        if step.part == 1 and has(job, "sick_part"):
+            raise EstimationError("this part finds nothing")
         digest = _digest(job, step, step.part)
         return Confounders(recommended=(digest,), method="given"), {"part.txt": digest.encode()}
     parts = [part["recommended"] for part in read.parts()]
@@ -181,7 +185,7 @@ AGENTS: dict[str, Spec] = {
     "dataset_fetcher": _spec("Snapshot", "", "snapshot", mandatory=True, on_failure="fail"),
     "toy_profile": _spec("Profile", "snapshot", "profile", mandatory=True, on_failure="fail", settles=True, views=_COVARIATES),
     "toy_explore": _spec("Exploration", "profile", "exploration", views=_COVARIATES),
-    "toy_repair": _spec("Repairs", "profile", "repairs", views=("marginals",)),
+    "toy_repair": _spec("Repairs", "profile", "repairs"),
     "toy_graph": _spec("Graph", "profile", "graph", worth=lambda job: (0.5, "toy")),
     "toy_confounders": _spec("Confounders", "profile", "confounders", parts=lambda job: PARTS),
     "toy_design": _spec("Plan", "profile", "plan", uses=("exploration", "repairs", "graph", "confounders"), mandatory=True, on_failure="fail", freezes=True),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import io
 import itertools
 import json
 import random
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,10 +38,9 @@ from causal_orchestrator.errors import (
 from causal_orchestrator.question import Question
 
 from . import toy
-from .invariants import Invariants, Violation
+from .invariants import EPOCH, Invariants, Violation
 from .memory import MemoryDocuments, MemoryObjects, MemorySecrets
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 CHANGES = "changes"
 SWEEP_SECONDS = 60.0
 MAX_TRIES = 20
@@ -122,8 +122,10 @@ class Actor(greenlet):
     def __init__(self, world: World, name: str, worker: int, run: Callable[[], None]) -> None:
         super().__init__(run)
         self.world, self.name, self.worker = world, name, worker
-        self.asleep_until = 0.0
+        self.stalled_until = 0.0
         self.tickets = 0
+        self.stalled = self.at_work = False
+        self.attempt = self.reserved = 0
         self.looked: dict[str, int] = {}
         self.beats: list[Actor] = []
 
@@ -193,6 +195,7 @@ class World:
         """Run a handler as a greenlet; `ended` hears how it ended."""
 
         def run() -> None:
+            actor = getcurrent()
             error: BaseException | None = None
             try:
                 handler()
@@ -214,8 +217,7 @@ class World:
 
     def wait(self, actor: Actor, seconds: float) -> None:
         """Let others go on for a while."""
-        actor.asleep_until = self.now + seconds
-        self.at(actor.asleep_until, lambda: actor.dead or actor.switch())  # type: ignore[func-returns-value]
+        self.at(self.now + seconds, lambda: actor.dead or actor.switch())  # type: ignore[func-returns-value]
         self.hub.switch()
 
     def kill(self, actor: Actor) -> None:
@@ -242,7 +244,9 @@ class World:
             raise Crash
         if self.strikes(self.options.stall):
             self.faults[actor.name] += 1
-            self.wait(actor, self.rng.uniform(20, 240))
+            actor.stalled, seconds = True, self.rng.uniform(20, 240)
+            actor.stalled_until = self.now + seconds
+            self.wait(actor, seconds)
         elif moment == "before" or self.rng.random() < 0.3:
             self.wait(actor, self.rng.expovariate(1 / 0.02))
 
@@ -262,8 +266,8 @@ class World:
         def beat() -> None:
             if over or not isinstance(owner, Actor) or owner.dead:
                 return
-            if owner.asleep_until - self.now > 5:
-                self.at(owner.asleep_until + 0.001, beat)
+            if owner.stalled_until > self.now:
+                self.at(owner.stalled_until + 0.001, beat)
                 return
             actor = self.spawn(f"beat {owner.name}", call, lambda error: self.at(self.now + seconds, beat))
             owner.beats = [actor]
@@ -288,6 +292,7 @@ class World:
         self.sends += 1
         if self.sends in self.copy_at:
             self._post(topic, body, self.now + self.rng.uniform(0, 5), 0)
+        self.invariants.sent(getcurrent(), topic)
         dead = self.options.changes_dead if topic == CHANGES else self.options.messages_dead
         if dead or self.strikes(self.options.loss):
             return
@@ -329,13 +334,14 @@ class World:
         question = Question(
             query=trait,
             preferences={  # type: ignore[arg-type]
-                "seed": rng.randrange(5), "confirm_roles": rng.random() < options.confirm, "budget": {"max_minutes": minutes},
+                "seed": rng.randrange(5), "confirm_roles": rng.random() < options.confirm,
+                "budget": {"max_minutes": minutes, "max_llm_tokens": rng.choice([200_000, 20_000])},
                 "plan_only": rng.random() < 0.05 and options.jobs > 1,
             },
         )  # fmt: skip
         says = {} if rng.random() < 0.5 else {"outcome": "y2"}
         tenant = f"tenant{number % options.tenants}"
-        return Client(number, tenant, question, {"kind": "toy", "uri": f"toy{number}"}, f"key{number}", says)
+        return Client(number, tenant, question, {"kind": "toy", "uri": f"toy{number}"}, f"key{number // options.tenants}", says)
 
     def _people(self) -> None:
         """Lay out what each person will do, and when."""
@@ -419,7 +425,6 @@ class World:
         actor = getcurrent()
         if not isinstance(actor, Actor):
             return
-        self.invariants.executing(actor)
         self.wait(actor, self.rng.choice([0.1, 1.0, 40.0]))
         self.fails(self.options.agent_error, StorageError, f"inside {agent}")
         if self.strikes(self.options.agent_error / 8):
@@ -567,7 +572,8 @@ class SimObjects(MemoryObjects):
     def open(self, name: str, generation: int) -> BinaryIO:
         def do() -> BinaryIO:
             self.world.fails(self.world.options.object_error / 2, StorageError, "503")
-            return MemoryObjects.open(self, name, generation)
+            stream = MemoryObjects.open(self, name, generation)
+            return io.BytesIO(b"torn") if self.world.strikes(self.world.options.object_error / 2) else stream
 
         stream: BinaryIO = self.world.effect("open", name, do)
         return stream
