@@ -60,10 +60,10 @@ class Remarks:
         return (*self.notes, *(_note(code, [i for i in self.items if i.code == code]) for code in codes))
 
     def flags(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the codes of each column."""
+        """Return the warnings' codes of each column."""
         found: dict[str, tuple[str, ...]] = {}
         for item in self.items:
-            if item.code not in found.get(item.column, ()):
+            if SENTENCES[item.code][0] == "warning" and item.code not in found.get(item.column, ()):
                 found[item.column] = (*found.get(item.column, ()), item.code)
         return found
 

@@ -3,13 +3,13 @@
 Repairs are declarative and applied in their order whenever data are read; `parameters` of each action:
 
 ===================  ==============================================================================================
-``to_numeric``       ``decimal`` (default "."), ``thousands`` (default ","); units, blanks and brackets are dropped,
-                     what is still no number becomes missing
-``to_missing``       ``values`` (cells to blank), ``below`` and ``above`` (numbers outside become missing)
-``impute``           ``method`` (median, mean, mode), ``value`` (fixed beforehand; computed where absent),
-                     ``indicator`` (default true: a column `indicator_name(column)` holds 1 where a value was missing)
+``to_numeric``       ``decimal`` (default "."), ``thousands`` (default none); units and blanks are dropped, and what
+                     is still no number becomes missing
+``to_missing``       ``values`` (cells to blank), ``below`` and ``above`` (numbers beyond become missing)
+``impute``           ``strategy`` (median, mean, mode), ``value`` (fixed beforehand; computed where absent),
+                     ``indicator`` (name of a new column that is 1 where a value was missing; none where absent)
 ``merge_rare``       ``levels`` (to be merged) or ``minimum`` (default 10: merge what is rarer), ``into`` ("other")
-``drop_duplicates``  ``columns`` (default: all); column is ``*``; the first of equal rows stays
+``drop_duplicates``  ``columns`` (default: all); the repair's column is ``*``; the first of equal rows stays
 ``to_datetime``      ``format`` (as of strptime); what does not fit becomes missing
 ``to_binary``        ``true`` and ``false`` (levels; others become missing) or ``threshold`` (above it is 1)
 ===================  ==============================================================================================
@@ -69,7 +69,7 @@ def load(
     """
     known = pq.read_schema(path).names
     in_force = [repair for repair in repairs if repair.applied]
-    indicators = {indicator_name(r.column, known): r.column for r in in_force if _has_indicator(r)}
+    indicators = _indicators(in_force, known)
     wanted = list(columns) if columns is not None else [*known, *indicators]
     require(wanted, [*known, *indicators])
     require([r.column for r in in_force if r.column != ALL] + [f.column for f in filters], [*known, *indicators])
@@ -77,7 +77,7 @@ def load(
     frame = to_frame(pq.read_table(path, columns=[name for name in known if name in needed], use_threads=False))
     for repair in in_force:
         if repair.column == ALL or repair.column in needed:
-            frame = apply(frame, repair, indicator_name(repair.column, known))
+            frame = apply(frame, repair)
     for rule in filters:
         frame = frame[_holds(frame[rule.column], rule)]
     return frame[wanted].reset_index(drop=True)
@@ -106,8 +106,8 @@ def table(
         As `load` does.
     """
     hidden = {"covariates_treatment": outcome, "covariates_outcome": treatment}.get(view)
-    known = pq.read_schema(path).names
-    if hidden is not None and {hidden, indicator_name(hidden, known)} & set(columns):
+    unseen = {hidden, *(name for name, column in _indicators(repairs, ()).items() if column == hidden)}
+    if hidden is not None and unseen & set(columns):
         role = "outcome" if hidden == outcome else "treatment"
         raise BlindnessError(f"the {role} {shown(hidden)!r} is not visible under the view {view}")
     frame = load(path, columns, repairs, filters)
@@ -117,14 +117,6 @@ def table(
 def read_hash(frame: pd.DataFrame) -> str:
     """Return the SHA-256 of what was read: names, types and values, row by row."""
     return fingerprint(pa.Table.from_pandas(frame, preserve_index=False))
-
-
-def indicator_name(column: str, known: Sequence[str]) -> str:
-    """Return the name of the column that marks where `column` was missing: ``column__missing``, made unique."""
-    name = f"{column}__missing"
-    while name in known:
-        name += "_"
-    return name
 
 
 def require(columns: Sequence[str], known: Sequence[str]) -> None:
@@ -159,7 +151,7 @@ def to_frame(arrow: Any) -> pd.DataFrame:
     return frame
 
 
-def apply(frame: pd.DataFrame, repair: Repair, indicator: str) -> pd.DataFrame:
+def apply(frame: pd.DataFrame, repair: Repair) -> pd.DataFrame:
     """Return the frame with one repair done; the caller's frame stays as it is.
 
     Raises
@@ -176,15 +168,21 @@ def apply(frame: pd.DataFrame, repair: Repair, indicator: str) -> pd.DataFrame:
         raise InputError(
             f"the repair {repair.action} does not fit column {shown(repair.column)!r}", code="REPAIR_INVALID"
         ) from exc
-    frame = frame.assign() if repaired is column else frame.copy(deep=False)
+    frame = frame.copy(deep=False)
     frame[repair.column] = repaired
-    if _has_indicator(repair):
-        frame[indicator] = column.isna().astype("int64")
+    if repair.action == "impute" and repair.parameters.get("indicator"):
+        frame[repair.parameters["indicator"]] = column.isna().astype("int64")
     return frame
 
 
-def _has_indicator(repair: Repair) -> bool:
-    return repair.action == "impute" and bool(repair.parameters.get("indicator", True))
+def _indicators(repairs: Sequence[Repair], known: Sequence[str]) -> dict[str, str]:
+    """Return the columns that imputations add, each with the column that it tells of."""
+    imputed = [r for r in repairs if r.action == "impute" and r.parameters.get("indicator")]
+    added = {str(r.parameters["indicator"]): r.column for r in imputed}
+    if clash := set(added) & set(known):
+        name = shown(min(clash))
+        raise InputError(f"an imputation would add the column {name!r}, which is there already", code="REPAIR_INVALID")
+    return added
 
 
 def _needed(
@@ -233,7 +231,7 @@ def _scrambled(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _to_numeric(column: pd.Series, parameters: Mapping[str, Any]) -> pd.Series:
     if pd.api.types.is_numeric_dtype(column):
         return column
-    decimal, thousands = parameters.get("decimal", "."), parameters.get("thousands", ",")
+    decimal, thousands = parameters.get("decimal", "."), parameters.get("thousands")
 
     def number(cell: str) -> float:
         text = unicodedata.normalize("NFKC", cell).strip()
@@ -263,10 +261,10 @@ def _to_missing(column: pd.Series, parameters: Mapping[str, Any]) -> pd.Series:
 def _impute(column: pd.Series, parameters: Mapping[str, Any]) -> pd.Series:
     if "value" in parameters:
         return column.fillna(parameters["value"])
-    method = parameters.get("method", "median" if pd.api.types.is_numeric_dtype(column) else "mode")
+    strategy = parameters.get("strategy", "median" if pd.api.types.is_numeric_dtype(column) else "mode")
     if column.notna().sum() == 0:
         return column
-    value = {"median": column.median, "mean": column.mean, "mode": lambda: column.mode().iloc[0]}[method]()
+    value = {"median": column.median, "mean": column.mean, "mode": lambda: column.mode().iloc[0]}[strategy]()
     return column.fillna(value)
 
 
