@@ -140,6 +140,11 @@ def test_other_numbers_are_not(text):
     assert interpreter.untraceable(text, [1794.342, 0.319, 445], ["re78", "re75"]) != ()
 
 
+def test_a_column_called_by_a_number_is_a_name_in_quotes_only():
+    assert interpreter.untraceable("the column '42'", [], ["42"]) == ()
+    assert interpreter.untraceable("it rose by 42", [], ["42"]) == ("42",)
+
+
 @given(value=st.floats(0.01, 1e6), place=st.integers(0, 12), digit=st.integers(1, 9))
 def test_a_mutated_digit_is_rejected(value, place, digit):
     shown = interpreter.number(value)

@@ -134,7 +134,11 @@ def test_the_lalonde_experiment_is_answered():
 
 @needs_data
 @pytest.mark.parametrize(
-    ("controls", "overlap"), [("lalonde_psid_controls.csv", 0.14), ("lalonde_cps_controls.parquet", 0.03)]
+    ("controls", "overlap"),
+    [
+        ("lalonde_psid_controls.csv", 0.14),
+        pytest.param("lalonde_cps_controls.parquet", 0.03, marks=pytest.mark.slow),
+    ],
 )
 def test_the_treated_of_the_experiment_with_controls_from_surveys_are_not_answered(controls, overlap):
     frame, options = lalonde(controls), {"regression_adjustment": {"estimand": "ATT"}}

@@ -344,9 +344,10 @@ def _reworded(case: _Case, template: Interpretation, ask: Ask) -> Interpretation
         words = ask(_prompt(case, template), Words)
     except ModelUnavailable:
         return template
-    names = case.question.columns()
+    told = _told(template)
+    names = (*case.question.columns(), *_CODE.findall(_plain(told)))
     texts = (words.summary, *words.narrative, *words.recommendations)
-    unknown = [token for text in texts for token in untraceable(text, _known(case, template), names)]
+    unknown = [token for text in texts for token in untraceable(text, _known(case, told), names)]
     if unknown:
         note = Note(code="TEXT_REFUSED", message=f"a model's text held numbers that are not in the results: {shown(', '.join(unknown), 200)}")  # fmt: skip
         return template.model_copy(update={"warnings": (*template.warnings, note)})
@@ -393,8 +394,10 @@ def untraceable(text: str, known: Iterable[float], names: Sequence[str] = ()) ->
     are no name, are never traced.
     """
     plain = _plain(text)
-    for name in sorted({shown(n) for n in names}, key=len, reverse=True):
-        plain = re.sub(rf"(?<!\w){re.escape(unicodedata.normalize('NFKC', name))}(?!\w)", " ", plain) if name else plain
+    for name in sorted({_plain(shown(n)) for n in names}, key=len, reverse=True):
+        # A name without a letter is only a name in quotes: a column called 42 must not let the number pass.
+        bare = any(c.isalpha() for c in name)
+        plain = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)" if bare else f"'{re.escape(name)}'", " ", plain)
     values = [abs(float(value)) for value in known]
     found = [match.group().strip() for match in _NUMBER.finditer(plain) if any(c.isdigit() for c in match.group())]
     bad = [token for token in found if not _traced(token, values)]
@@ -433,13 +436,15 @@ def _unit(digits: str) -> float:
     return float(10.0 ** (power + rounding))
 
 
-def _known(case: _Case, template: Interpretation) -> list[float]:
+def _told(template: Interpretation) -> str:
+    """Return all of the template's words."""
+    parts = (template.narrative, template.assumptions, template.recommendations, template.key_findings)
+    return " ".join([template.summary, template.headline, *(t for part in parts for t in part), *template.would_change])
+
+
+def _known(case: _Case, told: str) -> list[float]:
     """Return the numbers that a text may use: those of the template's own words, of the effects, and of the gates."""
-    texts = [template.summary, template.headline, *template.narrative, *template.assumptions, *template.recommendations]
-    texts += [*template.key_findings, *template.would_change]
-    spoken = [
-        _value(match.group()) for text in texts for match in _NUMBER.finditer(_plain(text)) if match.group().strip()
-    ]
+    spoken = [_value(match.group()) for match in _NUMBER.finditer(_plain(told)) if match.group().strip()]
     effects = case.effects.effects if case.effects else ()
     fields = ("estimate", "std_error", "ci_lower", "ci_upper", "p_value", "n", "n_treated", "confidence_level", "standardized")  # fmt: skip
     numbers = [getattr(effect, field) for effect in effects for field in fields]
