@@ -6,7 +6,6 @@ Roles are proposed from names, text and marginals first; only then the covariate
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -14,14 +13,17 @@ from typing import Any, Literal
 import pandas as pd
 
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
+from causal_orchestrator.datasets.roles import check_roles
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.profiling import proposals, roles
 from causal_orchestrator.profiling.proposals import Proposal
 from causal_orchestrator.profiling.text import words
-from causal_orchestrator.question import Question, ask as make_question, shown
+from causal_orchestrator.question import Question, shown
+from causal_orchestrator.question import ask as make_question
 from causal_orchestrator.results import Candidate, ColumnSummary, Note, Profile, Snapshot
 
 RIVAL = 0.75  # a column with this share of the best outcome's score might be the outcome itself, so it is not read
+POOL = 20  # candidates of each role that are paired
 MAX_LEVELS = 20  # a treatment or an outcome of words with more levels is refused
 Candidates = Mapping[str, tuple[Candidate, ...]]
 
@@ -32,18 +34,19 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     Raises
     ------
     InputError
-        If a named column does not exist (``COLUMN_UNKNOWN``), no treatment or outcome can be proposed with confidence
-        (``ROLES_UNCLEAR``), or one of them cannot be used (``TREATMENT_CONSTANT``, ``OUTCOME_CONSTANT``,
-        ``TREATMENT_KIND``, ``OUTCOME_KIND``).
+        If no treatment or outcome can be proposed with confidence (``ROLES_UNCLEAR``), one of them holds free text or
+        too many categories (``TREATMENT_KIND``, ``OUTCOME_KIND``), or the roles do not fit the columns (with the codes
+        of `check_roles`).
     """
     snapshot = job.get("dataset_fetcher", Snapshot)
     if snapshot is None:
         raise InputError("there is no snapshot to profile", code="NO_SNAPSHOT")
     columns = {c.name: c for c in snapshot.columns}
-    _check_names(job.question, columns)
+    check_roles(job.question, snapshot)
     reading = roles.read_text(snapshot.columns, job.question)
     scored = dict(roles.candidates(snapshot.columns, reading))
-    question = _treatment_and_outcome(job.question, scored, columns)
+    question = _treatment_and_outcome(job.question, scored)
+    _check_usable(question, snapshot)
     notes = _rivals(job.question, question, scored)
     seen = read(_readable(job.question, question, scored, columns), "covariates_treatment", roles=question)
     return Output(_look(job.question, question, scored, columns, reading, seen, notes))
@@ -68,7 +71,7 @@ def _look(
         lambda q: proposals.propose_randomized(q, reading),
         lambda q: proposals.propose_covariates(seen, q, columns),
     )
-    shape, evidence = Proposal(structure="cross_section"), {}
+    shape, evidence = Proposal(structure="cross_section"), dict[str, float]()
     for look in looks:
         found = look(question)
         question = _fill(question, found.roles)
@@ -90,28 +93,18 @@ def _look(
     )
 
 
-def _check_names(question: Question, columns: Mapping[str, ColumnSummary]) -> None:
-    for name in question.columns():
-        if name not in columns:
-            near = difflib.get_close_matches(name, list(columns), n=1, cutoff=0.6)
-            hint = f"; did you mean {shown(near[0])!r}" if near else ""
-            raise InputError(f"the dataset has no column {shown(name)!r}{hint}", code="COLUMN_UNKNOWN")
-
-
-def _treatment_and_outcome(question: Question, scored: Candidates, columns: Mapping[str, ColumnSummary]) -> Question:
+def _treatment_and_outcome(question: Question, scored: Candidates) -> Question:
     """Fill treatment and outcome together, so that each is the best given the other."""
     taken = set(question.columns())
     pools: list[list[Candidate]] = []
     for role in ("treatment", "outcome"):
         given = getattr(question, role)
-        free = [c for c in scored[role] if c.column not in taken]
+        free = [c for c in scored[role] if c.column not in taken][:POOL]
         pools.append([Candidate(column=given, score=1.0, reasons=("given",))] if given else free)
     pairs = [(t.score * y.score, t, y) for t in pools[0] for y in pools[1] if t.column != y.column]
     best = max(pairs, key=lambda pair: pair[0], default=None)
     if best is None or not all(_sure(c, pool) for c, pool in zip(best[1:], pools, strict=True)):
         raise _unclear(question, scored)
-    for role, candidate in zip(("treatment", "outcome"), best[1:], strict=True):
-        _check_usable(role, columns[candidate.column])
     return _fill(question, {"treatment": best[1].column, "outcome": best[2].column})
 
 
@@ -124,21 +117,18 @@ def _sure(candidate: Candidate, pool: list[Candidate]) -> bool:
     return candidate.score >= roles.CONFIDENT or candidate.score >= max(roles.ALONE, 1.4 * second)
 
 
-def _check_usable(role: str, summary: ColumnSummary) -> None:
-    name = shown(summary.name)
-    if summary.n_unique <= 1:
-        found = "no value" if summary.n_unique == 0 else "a single value"
-        raise InputError(
-            f"the {role} {name!r} has {found}, so nothing can be compared", code=f"{role.upper()}_CONSTANT"
-        )
-    words_only = summary.kind in ("text", "identifier", "datetime") and "NUMERIC_AS_TEXT" not in summary.flags
-    many = summary.kind == "categorical" and summary.n_unique > MAX_LEVELS
-    if (words_only and not summary.integer) or (many and "NUMERIC_AS_TEXT" not in summary.flags):
-        raise InputError(
-            f"the {role} {name!r} holds {summary.kind} values ({summary.n_unique} different ones); "
-            "give a column of numbers or of few categories",
-            code=f"{role.upper()}_KIND",
-        )
+def _check_usable(question: Question, snapshot: Snapshot) -> None:
+    check_roles(question, snapshot)
+    for role in ("treatment", "outcome"):
+        summary = next(c for c in snapshot.columns if c.name == getattr(question, role))
+        free = summary.kind in ("text", "identifier", "datetime") and not summary.integer
+        many = summary.kind == "categorical" and summary.n_unique > MAX_LEVELS
+        if (free or many) and "NUMERIC_AS_TEXT" not in summary.flags:
+            raise InputError(
+                f"the {role} {shown(summary.name)!r} holds {summary.kind} values ({summary.n_unique} different ones); "
+                "give a column of numbers or of few categories",
+                code=f"{role.upper()}_KIND",
+            )
 
 
 def _rivals(given: Question, question: Question, scored: Candidates) -> list[Note]:
@@ -197,7 +187,8 @@ def treatment_kind(summary: ColumnSummary) -> Literal["binary", "multivalued", "
     if summary.n_unique == 2:
         return "binary"
     groups = {"group", "arm", "tg", "condition", "cond", "class", "category", "type", "cell"} & set(words(summary.name))
-    if summary.kind == "categorical" or (summary.integer and summary.n_unique <= (10 if groups else 5)):
+    words_only = summary.kind == "categorical" and "NUMERIC_AS_TEXT" not in summary.flags
+    if words_only or (summary.integer and summary.n_unique <= (10 if groups else 5)):
         return "multivalued"
     return "continuous"
 
@@ -206,7 +197,7 @@ def outcome_kind(summary: ColumnSummary) -> Literal["continuous", "binary", "cou
     """Say how the outcome is to be modelled; a count is a small whole number with zeros among its values."""
     if summary.n_unique == 2:
         return "binary"
-    if summary.kind == "categorical":
+    if summary.kind == "categorical" and "NUMERIC_AS_TEXT" not in summary.flags:
         return "categorical"
     small = summary.minimum is not None and summary.minimum >= 0 and (summary.mean or math.inf) < 20
     if summary.integer and small and (summary.share_zero or 0) > 0 and summary.n_unique > 2:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import pandas as pd
 
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.profiling import repairing
-from causal_orchestrator.results import Note, Profile, Repair, Repairs, Snapshot
+from causal_orchestrator.results import Profile, Repair, Repairs, Snapshot
 
 
 def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
@@ -27,10 +24,9 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     question = profile.question
     wanted = repairing.worth_reading(snapshot.columns, question)
     frame = read(wanted, "marginals") if wanted else pd.DataFrame()
-    repairs: list[Repair] = []
+    repairs: list[Repair] = repairing.duplicate_rows(snapshot)
     for summary in snapshot.columns:
         if summary.name in frame.columns:
             repairs += repairing.column_repairs(frame[summary.name], summary, question)
-    repairs += repairing.duplicate_rows(snapshot)
     mechanism, notes = repairing.missing_data(snapshot.columns, question, repairs)
     return Output(Repairs(repairs=tuple(repairs), missing_data=mechanism, warnings=notes))

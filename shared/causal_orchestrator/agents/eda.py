@@ -13,7 +13,7 @@ from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.profiling import quality
 from causal_orchestrator.profiling.suspicions import suspicions
-from causal_orchestrator.results import Balance, ColumnSummary, Exploration, Note, Profile, Snapshot
+from causal_orchestrator.results import Balance, Exploration, Note, Profile, Snapshot
 
 MAX_CORRELATED = 60  # columns that enter the correlation table
 MAX_FACTORS = 200  # columns that enter the variance inflation factors
@@ -39,13 +39,14 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     X, encoded = quality.encode(frame[covariates])
     treatment = frame[str(question.treatment)]
     notes: list[Note] = []
-    parts = _quality_parts(snapshot, frame, X)
+    beyond = _outliers(frame[covariates])
+    parts = _quality_parts(snapshot, beyond)
     return Output(
         Exploration(
             quality_score=round(100 * sum(PARTS[name] * share for name, share in parts.items()), 1),
             quality_parts={name: round(100 * share, 1) for name, share in parts.items()},
             missing_patterns=quality.missing_patterns(frame),
-            outliers=_outliers(frame[covariates]),
+            outliers=beyond,
             correlations=_correlations(X, encoded, notes),
             vif=_vif(X, encoded, notes),
             balance=_balance(X, encoded, treatment, step.seed, notes),
@@ -56,11 +57,11 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     )
 
 
-def _quality_parts(snapshot: Snapshot, frame: pd.DataFrame, X: NDArray[np.float64]) -> dict[str, float]:
+def _quality_parts(snapshot: Snapshot, outliers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Return the shares (0 to 1) of which the quality score is the weighted mean, see `PARTS`."""
     columns = snapshot.columns
     cells = max(snapshot.n_rows * max(len(columns), 1), 1)
-    beyond = [found["share"] for j in range(X.shape[1]) if (found := quality.outliers(X[:, j]))]
+    beyond = [counts["share"] for counts in outliers.values()]
     return {
         "completeness": 1 - sum(c.n_missing for c in columns) / cells,
         "uniqueness": 1 - snapshot.n_duplicate_rows / max(snapshot.n_rows, 1),

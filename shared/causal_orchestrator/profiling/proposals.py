@@ -334,7 +334,7 @@ def _groups(column: pd.Series, n: int) -> bool:
     code = as_number(column) is None or parts[-1:] in (["id"], ["code"], ["number"])
     if not code and not set(parts) & {"cluster", "village", "school", "classroom"}:
         return False
-    return MIN_GROUPS <= column.nunique() <= n / 2
+    return bool(MIN_GROUPS <= column.nunique() <= n / 2)
 
 
 def propose_instruments(

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from causal_orchestrator.profiling.quality import SMALL_CELL, as_number
 from causal_orchestrator.profiling.text import words
 from causal_orchestrator.question import Question, shown
 from causal_orchestrator.results import ColumnSummary, Note, Repair, Repairs, Snapshot
 
-MAX_VALUES = 50  # a repair lists at most that many values
 MAX_IMPOSSIBLE = 0.05  # a larger share of "impossible" values means that the column is not what its name says
 MOSTLY_MISSING = 0.5
 ROWS = "*"  # the column of a repair that concerns whole rows
@@ -74,7 +74,10 @@ def column_repairs(column: pd.Series, summary: ColumnSummary, question: Question
 
 def _preview(column: pd.Series, repair: Repair) -> pd.Series:
     if repair.action == "to_missing":
-        return column.mask(column.isin(list(repair.parameters["values"])))
+        gone = column.isin(list(repair.parameters.get("values", ())))
+        if "below" in repair.parameters:
+            gone |= (column < repair.parameters["below"]) | (column > repair.parameters["above"])
+        return column.mask(gone)
     if repair.action == "to_numeric":
         return parse_numbers(column, **repair.parameters)
     return column
@@ -228,7 +231,7 @@ def _limits(name: str) -> tuple[float, float] | None:
     if parts & {"percent", "percentage"} and not parts & {"change", "growth", "difference"}:
         return 0.0, 100.0
     if parts & {"height", "bmi", "number", "count", "duration"} and not parts & {"change", "z", "difference"}:
-        return 0.0, float("inf")
+        return 0.0, 1e300
     return None
 
 
@@ -238,19 +241,18 @@ def _impossible(column: pd.Series, name: str, covariate: bool, told: str) -> lis
         return []
     with np.errstate(invalid="ignore"):
         wrong = (number < limits[0]) | (number > limits[1])
-    values = np.unique(number[wrong])
     known = int(np.isfinite(number).sum())
-    if not len(values) or len(values) > MAX_VALUES or wrong.sum() > MAX_IMPOSSIBLE * known:
+    if not wrong.any() or wrong.sum() > MAX_IMPOSSIBLE * known:
         return []
     n, missing = int(wrong.sum()), len(number) - known
     return [
         Repair(
             column=name,
             action="to_missing",
-            parameters={"values": values.tolist()},
+            parameters={"below": limits[0], "above": limits[1]},
             before={"missing": missing, "impossible": n},
             after={"missing": missing + n, "impossible": 0},
-            reason=f"outside [{limits[0]:g}, {limits[1]:g}], which its name does not allow",
+            reason=f"below {limits[0]:g} or above {limits[1]:g}, which its name does not allow",
             applied=covariate,
         )
     ]
@@ -264,12 +266,7 @@ def _imputation(column: pd.Series, name: str) -> list[Repair]:
     two_valued = column.nunique() <= 2
     if pd.api.types.is_datetime64_any_dtype(column):
         return []
-    if number is not None and not two_valued:
-        strategy, value = "median", float(np.nanmedian(number))
-    else:
-        # Ties go to the level that sorts first, whatever the order of the rows.
-        mode = column.mode(dropna=True).iloc[0]
-        strategy, value = "mode", (float(mode) if number is not None else str(mode))
+    strategy, value = _typical(column, number, two_valued=two_valued)
     return [
         Repair(
             column=name,
@@ -282,22 +279,29 @@ def _imputation(column: pd.Series, name: str) -> list[Repair]:
     ]
 
 
+def _typical(column: pd.Series, number: NDArray[np.float64] | None, *, two_valued: bool) -> tuple[str, float | str]:
+    if number is not None and not two_valued:
+        return "median", float(np.nanmedian(number))
+    # Ties go to the level that sorts first, whatever the order of the rows.
+    mode = column.mode(dropna=True).iloc[0]
+    return "mode", float(mode) if number is not None else str(mode)
+
+
 def _rare_levels(column: pd.Series, name: str) -> list[Repair]:
     if as_number(column) is not None or pd.api.types.is_datetime64_any_dtype(column):
         return []
     counts = column.dropna().astype("string").value_counts()
-    rare = sorted(str(level) for level in counts[counts < SMALL_CELL].index)
-    if len(counts) <= 2 or len(rare) < 2 or len(rare) > MAX_VALUES:
+    rare = counts[counts < SMALL_CELL]
+    if len(counts) <= 2 or len(rare) < 2:
         return []
-    rows = int(counts[rare].sum())
     return [
         Repair(
             column=name,
             action="merge_rare",
-            parameters={"levels": rare, "into": "(other)"},
+            parameters={"minimum": SMALL_CELL, "into": "(other)"},
             before={"levels": len(counts)},
             after={"levels": len(counts) - len(rare) + 1},
-            reason=f"{len(rare)} categories with fewer than {SMALL_CELL} rows each, {rows} rows together",
+            reason=f"{len(rare)} categories with fewer than {SMALL_CELL} rows each, {int(rare.sum())} rows together",
         )
     ]
 
@@ -336,7 +340,7 @@ def missing_data(
     """State the mechanism that is assumed for missing values, and warn where it is strained."""
     by_name = {c.name: c for c in columns}
     covariates = [by_name[n] for n in question.covariates or () if n in by_name]
-    gaps = [c for c in covariates if c.n_missing] or [r for r in repairs if r.action == "impute" and r.applied]
+    gaps = any(c.n_missing for c in covariates) or any(r.action == "impute" and r.applied for r in repairs)
     ends = [by_name[n] for n in (question.treatment, question.outcome) if n in by_name and by_name[n].n_missing]
     said = []
     if gaps:

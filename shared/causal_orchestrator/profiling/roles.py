@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from causal_orchestrator.profiling.claims import Claim, Rule, claims, rules
 from causal_orchestrator.profiling.text import Lexicon, lexicon, match, mentions, stem, words
@@ -55,12 +56,44 @@ _RUNNING = _stems("score margin running forcing index percentile rank points ass
 _MEDIATOR = _stems("mediator mediating mechanism intermediate")
 _COST = _stems("cost price fee expense")
 _CLOCK = frozenset(
-    "time date period wave t id index point calendar observation year month day week number num code".split()
+    [
+        "time",
+        "date",
+        "period",
+        "wave",
+        "t",
+        "id",
+        "index",
+        "point",
+        "calendar",
+        "observation",
+        "year",
+        "month",
+        "day",
+        "week",
+        "number",
+        "num",
+        "code",
+    ]
 )
-_LATER_WORDS = frozenset("post after followup follow up final endline end later".split())
-_EARLIER_WORDS = frozenset("pre before prior previous initial baseline earlier".split())
+_LATER_WORDS = frozenset(["post", "after", "followup", "follow", "up", "final", "endline", "end", "later"])
+_EARLIER_WORDS = frozenset(["pre", "before", "prior", "previous", "initial", "baseline", "earlier"])
 _BARE_TREATMENT = frozenset(
-    "treatment treated received status group arm assigned assignment indicator is was dummy unit".split()
+    [
+        "treatment",
+        "treated",
+        "received",
+        "status",
+        "group",
+        "arm",
+        "assigned",
+        "assignment",
+        "indicator",
+        "is",
+        "was",
+        "dummy",
+        "unit",
+    ]
 )
 _NEVER = ("identifier", "constant", "empty", "text")
 
@@ -97,10 +130,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Reading:
-    """The question's text read against the columns: words per column, claims with their weight, threshold rules."""
+    """The question's text read against the columns: words per column, claims with their weight, threshold rules.
+
+    `fits` says for each phrase of a claim how well it names each column.
+    """
 
     lexicon: Lexicon
     claims: tuple[tuple[Claim, float], ...]
+    fits: Mapping[str, Mapping[str, float]]
     rules: tuple[Rule, ...]
     text: str
 
@@ -111,15 +148,23 @@ def read_text(columns: Sequence[ColumnSummary], question: Question) -> Reading:
     words_of = lexicon(names, question.description, question.dictionary)
     usable = [c.name for c in columns if c.kind not in ("identifier", "empty", "text")]
 
+    fits: dict[str, dict[str, float]] = {}
+
+    def best(phrase: str) -> float:
+        if phrase not in fits:
+            fits[phrase] = {name: match(phrase, name, words_of) for name in names}
+        return max((fits[phrase][name] for name in usable), default=0.0)
+
     def fit(claim: Claim) -> float:
-        cause = max((match(claim.cause, c, words_of) for c in usable), default=0.0)
-        effect = max((match(claim.effect, c, words_of) for c in usable), default=0.0)
-        return cause + effect
+        return best(claim.cause) + best(claim.effect)
 
     asked = [(claim, 0.9 * claim.trust) for claim in claims(question.query, better=fit)]
     told = [(claim, 0.8 * claim.trust) for claim in claims(question.description, better=fit)]
+    found = tuple(dict.fromkeys(asked + told))
+    for claim, _ in found:
+        fit(claim)
     text = f"{question.query}\n{question.description}"
-    return Reading(words_of, tuple(asked + told), tuple(rules(text)), text)
+    return Reading(words_of, found, fits, tuple(rules(text)), text)
 
 
 def candidates(columns: Sequence[ColumnSummary], reading: Reading) -> Mapping[str, tuple[Candidate, ...]]:
@@ -178,8 +223,8 @@ def _claimed(tally: Tally, side: str, reading: Reading) -> float:
     """Add the best claim of the text in which the column stands on one side, not better on the other; return it."""
     best, reason = 0.0, ""
     for claim, weight in reading.claims:
-        here = match(getattr(claim, side), tally.column, reading.lexicon)
-        there = match(claim.effect if side == "cause" else claim.cause, tally.column, reading.lexicon)
+        here = reading.fits[getattr(claim, side)][tally.column]
+        there = reading.fits[claim.effect if side == "cause" else claim.cause][tally.column]
         strength = weight * here if here >= 0.3 and here >= there else 0.0
         if strength > best:
             phrase = getattr(claim, side)
@@ -299,6 +344,8 @@ _BASELINE = (
 def _common_doubts(tally: Tally, summary: ColumnSummary, reading: Reading) -> None:
     if _is_period(summary, reading):
         tally.doubt(0.2, "it only marks before and after")
+    if reason := oracle(summary.name):
+        tally.doubt(0.1, reason)
     if _has(summary.name, _PRIOR, reading) and not _has(summary.name, _LATER, reading):
         tally.doubt(0.3, "its name says that it is measured before")
     if not _is_period(summary, reading) and _says(_BASELINE, summary.name, reading):
@@ -310,6 +357,7 @@ def _common_doubts(tally: Tally, summary: ColumnSummary, reading: Reading) -> No
 _YEAR_SUFFIX = re.compile(r"^(?P<stem>.*?[A-Za-z])_?(?P<year>(?:19|20)\d\d|\d\d|\d)$")
 
 
+@lru_cache(maxsize=20_000)
 def series(name: str) -> tuple[str, int] | None:
     """Split ``re78`` or ``income_2004`` into its series and its time, None where the name has no time at its end."""
     hit = _YEAR_SUFFIX.match(name)
@@ -375,10 +423,10 @@ def _looks_like_years(summary: ColumnSummary) -> bool:
 
 def _unit(summary: ColumnSummary, reading: Reading) -> Tally:
     tally = Tally(summary.name)
-    if summary.kind in ("constant", "empty", "binary") or summary.kind == "numeric" and not summary.integer:
+    if summary.kind in ("constant", "empty", "binary") or (summary.kind == "numeric" and not summary.integer):
         return tally
     parts = words(summary.name)
-    if parts and parts[-1] in ("id", "ids", "code", "no", "nr", "number", "uuid", "key") or parts[:1] == ["id"]:
+    if (parts and parts[-1] in ("id", "ids", "code", "no", "nr", "number", "uuid", "key")) or parts[:1] == ["id"]:
         tally.add(0.7, "its name says identifier")
     if _says(r"\bidentif(?:y|ier|ication)\b|\beach unique\b|\bunique (?:id|number|code)", summary.name, reading):
         tally.add(0.6, "the description says that it identifies")

@@ -9,11 +9,110 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 STOPWORDS = frozenset(
-    "a an the of on in to for and or by with from at as is are was were be been being do does did will would can could "
-    "may might should has have had not no if whether that this these those it its their his her they he she we who "
-    "which what how when where why into over under than then there per via any all each some such other more most "
-    "across among between within during new our your individual individuals people person persons status variable binary "
-    "dataset data indicator indicates indicating represents representing level levels value values".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "on",
+        "in",
+        "to",
+        "for",
+        "and",
+        "or",
+        "by",
+        "with",
+        "from",
+        "at",
+        "as",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "being",
+        "do",
+        "does",
+        "did",
+        "will",
+        "would",
+        "can",
+        "could",
+        "may",
+        "might",
+        "should",
+        "has",
+        "have",
+        "had",
+        "not",
+        "no",
+        "if",
+        "whether",
+        "that",
+        "this",
+        "these",
+        "those",
+        "it",
+        "its",
+        "their",
+        "his",
+        "her",
+        "they",
+        "he",
+        "she",
+        "we",
+        "who",
+        "which",
+        "what",
+        "how",
+        "when",
+        "where",
+        "why",
+        "into",
+        "over",
+        "under",
+        "than",
+        "then",
+        "there",
+        "per",
+        "via",
+        "any",
+        "all",
+        "each",
+        "some",
+        "such",
+        "other",
+        "more",
+        "most",
+        "across",
+        "among",
+        "between",
+        "within",
+        "during",
+        "new",
+        "our",
+        "your",
+        "individual",
+        "individuals",
+        "people",
+        "person",
+        "persons",
+        "status",
+        "variable",
+        "binary",
+        "dataset",
+        "data",
+        "indicator",
+        "indicates",
+        "indicating",
+        "represents",
+        "representing",
+        "level",
+        "levels",
+        "value",
+        "values",
+    ]
 )
 
 # Abbreviations that are usual in data sets of all fields.
@@ -35,7 +134,24 @@ ABBREVIATIONS = {
 _LOGARITHMS = {
     prefix + short: ABBREVIATIONS.get(short, short)
     for prefix in ("l", "ln", "log")
-    for short in "wage income earn earnings price sales output gdp hours rev pop emp inc consumption cost spend".split()
+    for short in [
+        "wage",
+        "income",
+        "earn",
+        "earnings",
+        "price",
+        "sales",
+        "output",
+        "gdp",
+        "hours",
+        "rev",
+        "pop",
+        "emp",
+        "inc",
+        "consumption",
+        "cost",
+        "spend",
+    ]
     if prefix + short != "learn"
 }
 
@@ -179,7 +295,7 @@ def passages(columns: Sequence[str], description: str) -> dict[str, str]:
         for k, (start, end, name) in enumerate(places):
             following = places[k + 1][0] if k + 1 < len(places) else len(sentence)
             piece = sentence[end:following]
-            if start and sentence[start - 1] in "(" or sentence[max(0, start - 2) : start] in ("('", '("'):
+            if (start and sentence[start - 1] in "(") or sentence[max(0, start - 2) : start] in ("('", '("'):
                 previous = places[k - 1][1] if k else 0
                 piece = sentence[previous:start].rpartition(")")[2] + " " + piece
             found.setdefault(name, []).append(piece.strip(" '\"().,:;"))
@@ -189,7 +305,10 @@ def passages(columns: Sequence[str], description: str) -> dict[str, str]:
 def _mentions(columns: Iterable[str], sentence: str) -> list[tuple[int, int, str]]:
     """Return (start, end, column) of every literal mention; a plain word counts only in quotes or before a bracket."""
     hits: list[tuple[int, int, str]] = []
+    lowered = sentence.lower()
     for name in sorted(columns, key=len, reverse=True):
+        if name.lower() not in lowered:
+            continue
         plain = name.isalpha() and name.islower()
         pattern = rf"(?<![\w.-]){re.escape(name)}s?(?![\w-])"
         for match in re.finditer(pattern, sentence, re.IGNORECASE):
@@ -247,4 +366,4 @@ def mentions(phrase: str, column: str) -> bool:
 
 
 def _telling(column: str) -> bool:
-    return len(column) >= 3 and column.lower() not in STOPWORDS or column in {"y", "Y", "T", "D", "W"}
+    return (len(column) >= 3 and column.lower() not in STOPWORDS) or column in {"y", "Y", "T", "D", "W"}
