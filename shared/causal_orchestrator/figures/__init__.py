@@ -56,7 +56,7 @@ FIGURES: dict[str, Spec] = {
     "refuters": Spec("sensitivity", "Does the estimate stay where it is?", "sensitivity.refuters", ("sensitivities",)),
     "falsification": Spec("sensitivity", "Outcomes that cannot have moved", "sensitivity.falsification", ("sensitivities",)),
     "causal_graph": Spec("graph", "The causal graph", "graph.causal_graph", ("graph",)),
-    "quality_radar": Spec("summary", "Quality of the analysis", "summary.radar", ("critique",)),
+    "quality_radar": Spec("summary", "Scores of the critique", "summary.radar", ("critique",)),
     "parallel_trends": Spec("design", "Trends before treatment", roles=("time", "unit")),
     "event_study": Spec("effects", "Event study", roles=("time", "unit")),
     "panel_series": Spec("data", "Series over time", roles=("time",)),

@@ -140,7 +140,7 @@ def residuals(evidence: Evidence) -> Drawing:
     left.axhline(0, color=MUTED, linewidth=0.9)
     left.set_xlabel("fitted value")
     left.set_ylabel("standardised residual")
-    left.locator_params(axis="x", nbins=4)
+    left.locator_params(axis="x", nbins=3)
     plain(left)
     ordered = np.sort(standard)[::step]
     expected = stats.norm.ppf((np.arange(problem.n)[::step] + 0.5) / problem.n)

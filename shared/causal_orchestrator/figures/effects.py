@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from causal_orchestrator.figures.canvas import (
     sheet,
 )
 from causal_orchestrator.figures.evidence import Evidence, label
-from causal_orchestrator.results import EffectRow
+from causal_orchestrator.results import Effect, EffectRow
 
 MOST_ROWS = 30
 
@@ -82,9 +82,9 @@ def distribution(evidence: Evidence) -> Drawing:
 
 def specification_curve(evidence: Evidence) -> Drawing:
     """Draw the estimates over methods and adjustment sets, in order of size (SEL-3)."""
-    table = [
-        row for row in (evidence.effects.specification_curve if evidence.effects else ()) if _value(row) is not None
-    ]
+    primary = evidence.primary
+    rows = evidence.effects.specification_curve if evidence.effects else ()
+    table = [row for row in rows if _value(row) is not None and _comparable(row, primary)]
     if len(table) < 3:
         raise NotApplicable("needs three specifications or more")
     table.sort(key=lambda row: (_value(row) or 0.0, str(row.get("method"))))
@@ -95,7 +95,6 @@ def specification_curve(evidence: Evidence) -> Drawing:
             axes.plot([place, place], [low, high], color="#a9c9df", linewidth=max(1.2, min(6.0, 120 / len(table))))
     axes.plot(range(len(table)), [_value(row) for row in table], "o", color=BLUE, markersize=4.5)
     axes.axhline(0, color=INK, linewidth=0.9)
-    primary = evidence.primary
     if primary is not None and primary.estimate is not None:
         axes.axhline(primary.estimate, color=VERMILION, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.set_xticks([])
@@ -137,7 +136,7 @@ def subgroups(evidence: Evidence) -> Drawing:
     table = (evidence.effects.heterogeneity.get("subgroups") if evidence.effects else None) or ()
     rows = [Row(label(str(r.subgroup)), r.estimate, r.ci_lower, r.ci_upper) for r in found]
     rows += [
-        Row(label(str(r.get("subgroup", r.get("term", "")))), r["estimate"], r.get("ci_lower"), r.get("ci_upper"))
+        Row(label(str(r.get("subgroup", r.get("term", ""))), 34), r["estimate"], r.get("ci_lower"), r.get("ci_upper"))
         for r in table
         if r.get("estimate") is not None
     ]
@@ -146,7 +145,7 @@ def subgroups(evidence: Evidence) -> Drawing:
     rows = rows[:MOST_ROWS]
     return Drawing(
         _rows(rows, _unit(evidence)),
-        "Effects in subgroups, each with its own interval; differences between them are exploratory.",
+        "Effects in subgroups; each interval is its own or, where the results say so, holds for all together.",
         "; ".join(f"{row.name} {number(row.estimate or 0.0)}" for row in rows),
     )
 
@@ -206,6 +205,11 @@ def _effect_rows(evidence: Evidence) -> list[EffectRow]:
 
 def _unit(evidence: Evidence) -> str:
     return f"effect on {label(evidence.question.outcome or 'the outcome')}"
+
+
+def _comparable(row: Mapping[str, Any], primary: Effect | None) -> bool:
+    """Estimands are never compared as if they were one thing (HON-5)."""
+    return primary is None or row.get("estimand") in (None, primary.estimand)
 
 
 def _value(row: Any) -> float | None:

@@ -143,6 +143,7 @@ def placebo(evidence: Evidence) -> Drawing:
     axes.axvline(0, color=INK, linewidth=0.9)
     axes.set_xlabel("effect of a treatment assigned by chance")
     axes.set_ylabel("draws")
+    axes.locator_params(axis="x", nbins=6)
     plain(axes)
     return Drawing(
         figure,

@@ -31,7 +31,7 @@ def radar(evidence: Evidence) -> Drawing:
     axes.set_ylim(0, 1)
     axes.set_yticks([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"], color=MUTED, fontsize=8)
     axes.set_xticks(angles, [f"{label(n.replace('_', ' '))}\n{v:.2f}" for n, v in zip(names, values, strict=True)])
-    axes.tick_params(axis="x", pad=20, colors=INK)
+    axes.tick_params(axis="x", pad=26, colors=INK)
     axes.spines["polar"].set_color(GRID)
     return Drawing(
         figure,

@@ -10,6 +10,7 @@ import pprint
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 from causal_orchestrator.agents import JobView
@@ -231,7 +232,7 @@ def execute(notebook: Document, folder: Path) -> Document:
         run, km=manager, timeout=CELL_SECONDS, record_timing=False, resources={"metadata": {"path": str(folder)}}
     )
     try:
-        client.execute(env=_environment(folder), cwd=str(folder))
+        client.execute(env=_environment(folder), cwd=str(folder), stdout=DEVNULL, stderr=DEVNULL)
     except CellControlSignal as exc:
         reason = getattr(exc, "evalue", "") or str(exc)
         name = getattr(exc, "ename", type(exc).__name__)

@@ -90,12 +90,12 @@ def _context(job: JobView, document: ResultsDocument, figures: Mapping[str, byte
         "title": headline(document),
         "headline": headline(document),
         "query": question.query,
-        "summary": document.interpretation.get("summary", ""),
+        "summary": str(document.interpretation.get("summary", "")).removeprefix(headline(document)).strip(),
         "narrative": document.interpretation.get("narrative", ()),
         "assumptions": document.interpretation.get("assumptions", ()),
         "verdict": {**document.verdict.model_dump(), "label": label, "tone": tone},
         "card": document.decision_card.model_dump(),
-        "recommendations": document.recommendations,
+        "recommendations": [r for r in document.recommendations if r != document.decision_card.recommendation],
         "primary": primary if document.verdict.decision != "refuse" else None,
         "strip": _strip(primary) if primary else "",
         "treatment": shown(document.treatment_variable or "the treatment"),
@@ -285,7 +285,7 @@ def _contents(document: ResultsDocument, drawn: Figures | None) -> Iterator[tupl
     if document.sensitivity_results:
         yield "sensitivity", "Sensitivity"
     if "summary" in sections:
-        yield "quality", "Quality"
+        yield "quality", "As a whole"
     yield "limits", "Limits"
     yield "data", "Data"
     yield "decisions", "Decisions"
