@@ -53,6 +53,12 @@ def test_a_panel_without_a_change_of_treatment_is_no_panel_design() -> None:
     assert "panel" in _open("panel", unit="u", time="s", extra={"n_switching_units": 3})
 
 
+def test_two_times_with_a_mark_of_the_change_are_a_panel_design() -> None:
+    for time, periods, is_panel in (("post_policy", 2, True), ("year", 2, False), ("post_policy", 5, False)):
+        found = _open("panel", unit="u", time=time, extra={"n_periods": periods, "n_switching_units": 0})
+        assert ("panel" in found) == is_panel
+
+
 def test_every_design_looked_at_has_its_reason() -> None:
     found = cases(Question(treatment="t", outcome="y"), structure="cross_section")
     assert set(found.considered) == {"randomized", "discontinuity", "instrument", "panel", "unconfoundedness"}

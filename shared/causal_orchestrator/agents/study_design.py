@@ -184,6 +184,7 @@ def _study(question: Question, found: _Found, arms: _Arms) -> _Study:
         proposed=found.profile.proposed,
         instruments=instruments,
         refuted=refuted,
+        n_periods=found.profile.n_periods,
         n_switching_units=arms.n_switching_units,
     )
     return _Study(question, found, arms, adjustment, instruments, refuted, considered)

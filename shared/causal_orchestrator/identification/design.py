@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import cast
 
-from causal_orchestrator.question import Question
+from causal_orchestrator.identification.placebo import words
+from causal_orchestrator.question import Question, shown
 from causal_orchestrator.results import Balance, Design, Structure
 
 # Holm's familywise level at which imbalance refutes a declared randomisation: far below what chance or stratified
 # assignment produces, so that only a wrong declaration trips it.
 REFUTATION_LEVEL = 1e-4
+
+# Words that make a column of two times the mark of a change in between.
+_AFTER = frozenset({"after", "post", "posttest", "endline", "followup"})
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def cases(
     proposed: Sequence[str] = (),
     instruments: Sequence[str] = (),
     refuted: Sequence[str] = (),
+    n_periods: int | None = None,
     n_switching_units: int | None = None,
 ) -> Cases:
     """Return the designs that the evidence speaks for, in the order of credibility.
@@ -77,6 +82,8 @@ def cases(
         Instruments given or found in a trusted graph.
     refuted : sequence of str
         Covariates whose imbalance contradicts a random assignment.
+    n_periods : int, optional
+        How many times there are (Profile.n_periods).
     n_switching_units : int, optional
         Units whose treatment changes over time, where that is known.
     """
@@ -84,7 +91,7 @@ def cases(
         "randomized": _randomized(question, proposed, refuted),
         "discontinuity": _discontinuity(question),
         "instrument": _instrument(instruments),
-        "panel": _panel(question, structure, n_switching_units),
+        "panel": _panel(question, structure, n_periods, n_switching_units),
         "unconfoundedness": (True, "every common cause of treatment and outcome is assumed to be among the covariates"),
     }
     return Cases(
@@ -118,11 +125,15 @@ def _instrument(instruments: Sequence[str]) -> tuple[bool, str]:
     return False, "no instrument was given or found"
 
 
-def _panel(question: Question, structure: Structure, n_switching_units: int | None) -> tuple[bool, str]:
+def _panel(
+    question: Question, structure: Structure, n_periods: int | None, n_switching_units: int | None
+) -> tuple[bool, str]:
     if structure not in ("panel", "repeated_cross_section") or question.time is None:
         return False, f"the table is a {structure.replace('_', ' ')}, not a panel with time"
     if question.first_treated is not None:
         return True, "units are followed over time and the time of first treatment is known"
     if structure == "panel" and n_switching_units:
         return True, f"units are followed over time and {n_switching_units} of them change treatment"
-    return False, "units are followed over time, but no change of treatment is known"
+    if n_periods == 2 and set(words(question.time)) & _AFTER:
+        return True, f"groups are seen before and after a change, which {shown(question.time)!r} marks"
+    return False, "there are several times, but no change of treatment is known"
