@@ -475,6 +475,8 @@ def _no_covariate(
     summary: ColumnSummary, frame: pd.DataFrame, treatment: pd.Series, outcome: str, names: Sequence[str]
 ) -> str | None:
     """Say why a column is no covariate, or None if it may be one."""
+    if "NUMERIC_AS_TEXT" in summary.flags and summary.n_unique > MAX_LEVELS:
+        return "numbers written as text; give it as a covariate to have it repaired"
     if summary.kind in ("constant", "empty", "text", "identifier", "datetime"):
         return f"{summary.kind} column"
     if summary.personal_data:
@@ -485,7 +487,7 @@ def _no_covariate(
         return "the outcome in another form"
     if words(summary.name)[-1:] in (["id"], ["uuid"], ["key"]) and summary.kind != "binary":
         return "an identifier by its name"
-    if summary.kind == "categorical" and summary.n_unique > MAX_LEVELS and "NUMERIC_AS_TEXT" not in summary.flags:
+    if summary.kind == "categorical" and summary.n_unique > MAX_LEVELS:
         return f"{summary.n_unique} categories"
     if reason := roles.oracle(summary.name) or roles.after_treatment(summary.name, outcome, names):
         return reason

@@ -179,7 +179,7 @@ def missing_patterns(frame: pd.DataFrame, *, top: int = 10) -> tuple[Mapping[str
     kept.sort(key=lambda item: (-item[0], item[1]))
     names = [str(name) for name in gone.columns]
     return tuple(
-        {"missing": tuple(c for c, m in zip(names, pattern, strict=True) if m), "n": n, "share": n / len(frame)}
+        {"missing": [c for c, m in zip(names, pattern, strict=True) if m], "n": n, "share": n / len(frame)}
         for n, pattern in kept[:top]
     )
 

@@ -36,7 +36,7 @@ def worth_reading(columns: Sequence[ColumnSummary], question: Question) -> list[
     return [
         c.name
         for c in columns
-        if c.kind not in ("empty", "constant", "identifier")
+        if (c.kind not in ("empty", "constant", "identifier") or "NUMERIC_AS_TEXT" in c.flags)
         and not c.personal_data
         and (
             (c.name in covariates and (c.n_missing or c.n_rare or c.kind == "categorical"))
