@@ -19,6 +19,7 @@ from causal_orchestrator.results import (
     Effects,
     Exploration,
     Plan,
+    Profile,
     PropensityDiagnostics,
     Repairs,
     Sensitivities,
@@ -59,7 +60,9 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     effects = job.get("effect_estimator", Effects)
     sensitivities = job.get("sensitivity_analyst", Sensitivities)
     exploration, propensity = job.get("eda", Exploration), job.get("ps_diagnostics", PropensityDiagnostics)
-    asked = job.question.estimand
+    profile = job.get("data_profiler", Profile)
+    # The plan may have narrowed the job's question; the profile still holds what the person asked.
+    asked = (profile.question if profile else job.question).estimand
     judged = gates.decide(plan, effects, sensitivities, propensity, exploration, asked=asked)
     evidence = gates.Evidence(plan, effects, sensitivities, propensity, exploration, asked)
     open_actions = _open_actions(job, plan, effects, judged)

@@ -47,6 +47,12 @@ DESIGNS: Mapping[str, str] = {
     "none": "No design identifies the effect here.",
 }
 
+INTERFERENCE = "One unit's treatment does not move another unit's outcome, and the treatment means the same for all."
+# Assumptions of methods that the design's sentence and the one above say already.
+SAID_BY_DESIGN = frozenset(
+    {"assignment is random", "no unmeasured confounding given the covariates", "no interference between units"}
+)
+
 ESTIMANDS: Mapping[str, str] = {
     "ATE": "on average over everyone in the data's population",
     "ATT": "on average over those who were treated",
@@ -183,18 +189,25 @@ def _interval(effect: Effect) -> str:
 
 def _summary(case: _Case, headline: str) -> str:
     """Say what was found, for whom, and whether it may be believed."""
-    parts = [headline, sentence(case.critique.verdict)]
+    parts = [headline, *_labels(case), sentence(case.critique.verdict)]
     effect, expertise = case.primary, case.question.preferences.user_expertise
     if effect is not None and case.critique.verdict.decision != "refuse":
         who = UNITS.get(case.question.domain, "units")
         whom = ESTIMANDS.get(effect.estimand, f"as the {effect.estimand}")
-        parts.insert(1, f"This holds {whom}; it rests on {effect.n or 0:,} {who}.")
+        parts.insert(-1, f"This holds {whom}; it rests on {effect.n or 0:,} {who}.")
         if expertise != "executive":
-            parts.insert(2, f"It was estimated by {_title(effect.method)}, as fixed in the plan beforehand.")
+            parts.insert(-1, f"It was estimated by {_title(effect.method)}, as fixed in the plan beforehand.")
         if expertise == "data_scientist" and effect.std_error is not None:
             p = "" if effect.p_value is None else f", p = {number(effect.p_value)}"
-            parts.insert(3, f"Standard error {number(effect.std_error)} ({effect.inference}){p}.")
+            parts.insert(-1, f"Standard error {number(effect.std_error)} ({effect.inference}){p}.")
     return " ".join(parts)
+
+
+def _labels(case: _Case) -> Iterator[str]:
+    """Say what treatment and outcome are, where the person's dictionary tells."""
+    for name in (case.question.treatment, case.question.outcome):
+        if name is not None and name in case.question.dictionary:
+            yield f"{shown(name)!r} is {shown(case.question.dictionary[name], 200).rstrip('.')}."
 
 
 def _title(method: str) -> str:
@@ -235,14 +248,14 @@ def _effect_paragraphs(case: _Case, *, deep: bool) -> Iterator[str]:
     if same:
         low, high = min(e.estimate or 0.0 for e in same), max(e.estimate or 0.0 for e in same)
         yield (
-            f"{len(same)} other methods of the same estimand give {number(low)} to {number(high)}; the headline stays "
+            f"Other methods of the same estimand ({len(same)}) give {number(low)} to {number(high)}; the headline stays "
             f"that of the plan's primary, {number(primary.estimate or 0.0)}."
         )
     if deep and primary.standardized is not None:
-        yield f"In standard deviations of the outcome the effect is {number(primary.standardized)}."
+        yield f"In standard deviations of the outcome without treatment the effect is {number(primary.standardized)}."
     failed = [e for e in case.effects.effects if e.status == "failed"]
     if failed:
-        yield f"{len(failed)} methods gave no estimate: {', '.join(_title(e.method) for e in failed)}."
+        yield f"No estimate came from: {', '.join(_title(e.method) for e in failed)}."
 
 
 def _sensitivity_paragraph(case: _Case) -> str:
@@ -250,7 +263,7 @@ def _sensitivity_paragraph(case: _Case) -> str:
     if not gated:
         return ""
     failed = [r for r in gated if r.passed is False]
-    text = f"{len(gated)} attempts to break the result could fail; {len(gated) - len(failed)} did not."
+    text = f"{len(gated) - len(failed)} of {len(gated)} attempts to break the result did not succeed."
     return " ".join([text, *(r.interpretation for r in failed)])
 
 
@@ -264,9 +277,9 @@ def _gates_paragraph(case: _Case) -> str:
 def _assumptions(case: _Case) -> tuple[str, ...]:
     method = case.plan.primary
     spoken = ESTIMATORS[method].assumes if method in ESTIMATORS else ()
-    general = "One unit's treatment does not move another unit's outcome, and the treatment means the same for all."
+    own = tuple(f"{text[0].upper()}{text[1:]}." for text in spoken if text not in SAID_BY_DESIGN)
     design = DESIGNS.get(case.plan.design, f"The assumptions of the design {case.plan.design.replace('_', ' ')} hold.")
-    return tuple(dict.fromkeys((design, *spoken, general)))
+    return (design, *own, INTERFERENCE)
 
 
 def _recommendation(case: _Case) -> str:
@@ -281,15 +294,23 @@ def _recommendation(case: _Case) -> str:
 
 
 def _recommendations(case: _Case) -> tuple[str, ...]:
-    helps = [f"What would help: {text}." for text in case.critique.verdict.would_help]
-    return (_recommendation(case), *helps)
+    verdict = case.critique.verdict
+    told = [_recommendation(case), *(f"What would help: {text}." for text in verdict.would_help)]
+    if verdict.decision != "answer" and verdict.minimum_detectable_effect is not None:
+        told.append(f"With this precision an effect of {number(verdict.minimum_detectable_effect)} would be detected in 80% of studies.")  # fmt: skip
+    if verdict.bounds is not None:
+        low, high = verdict.bounds
+        told.append(f"Without any assumption the effect lies between {number(low)} and {number(high)}.")
+    return tuple(told)
 
 
 def _key_findings(case: _Case, headline: str) -> tuple[str, ...]:
     found = [headline]
     effect = case.primary
     if effect is not None and effect.standardized is not None and case.critique.verdict.decision != "refuse":
-        found.append(f"The effect is {number(effect.standardized)} standard deviations of the outcome.")
+        found.append(
+            f"The effect is {number(effect.standardized)} standard deviations of the outcome without treatment."
+        )
     gated = [r for r in case.ran() if r.passed is not None]
     if gated:
         found.append(f"{sum(bool(r.passed) for r in gated)} of {len(gated)} sensitivity checks passed.")
@@ -306,9 +327,23 @@ def _would_change(case: _Case) -> tuple[str, ...]:
     by_design = {
         "randomized": "Evidence that the assignment was not random, or that who dropped out depends on it.",
         "unconfoundedness": "A cause of both treatment and outcome that was not measured.",
+        "discontinuity": "Evidence that units could choose their side of the cutoff.",
+        "instrument": "A way from the instrument to the outcome that does not go through the treatment.",
+        "panel": "Evidence that treated and untreated would not have moved in parallel.",
     }
     first = by_design.get(case.plan.design)
-    return tuple(text for text in (first, *multiples, *told) if text)
+    return tuple(text for text in (first, _margin(case), *multiples, *told) if text)
+
+
+def _margin(case: _Case) -> str:
+    """Say how large a bias, from whatever source, would change what the interval says about zero."""
+    effect = case.primary
+    if effect is None or effect.ci_lower is None or effect.ci_upper is None:
+        return ""
+    if _direction(effect) == 0:
+        return f"Effects from {number(effect.ci_lower)} to {number(effect.ci_upper)} are not excluded."
+    distance = min(abs(effect.ci_lower), abs(effect.ci_upper))
+    return f"A bias of more than {number(distance)}, from whatever source, would make the interval include zero."
 
 
 def _breakdown(result: SensitivityResult) -> str:
@@ -322,14 +357,10 @@ def _breakdown(result: SensitivityResult) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number as the texts show it: whole above a thousand, else three digits."""
-    if value == 0:
-        return "0"
+    """Return a number as the texts show it: whole above a hundred, else three digits."""
     size = abs(value)
-    if size >= 1000:
+    if size == 0 or size >= 100:
         return f"{value:,.0f}"
-    if size >= 100:
-        return f"{value:.1f}"
     return f"{value:.3g}" if size >= 1e-4 else f"{value:.1e}"
 
 
