@@ -23,7 +23,7 @@ from causal_orchestrator.agents import Spec
 from causal_orchestrator.backends.local import Store, open_store
 from causal_orchestrator.backends.local.presence import lock
 from causal_orchestrator.backends.local.queue import CHANGES, WORK
-from causal_orchestrator.errors import CausalError, StorageError
+from causal_orchestrator.errors import CausalError, Retriable
 from causal_orchestrator.log import event
 from causal_orchestrator.settings import Settings
 from causal_orchestrator.state import LIVE_JOB, RESEND_AFTER, Job, job_path, lease_path
@@ -34,6 +34,7 @@ SWEEP_SECONDS = 60.0
 WATCH_SECONDS = 1.0
 BATCH = 32
 MAX_EARLY_DEATHS = 5
+MAX_FAILURES = 10
 ONE_THREAD = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "ARROW_NUM_THREADS",
@@ -61,6 +62,7 @@ class _Loop:
     workers: list[_Worker] = field(default_factory=list)
     seen: dict[str, Job] = field(default_factory=dict)
     early_deaths: int = 0
+    failures: int = 0
 
 
 def run(
@@ -86,7 +88,9 @@ def run(
     Raises
     ------
     StorageError
-        If the store is damaged or the workers do not start.
+        If the store is damaged, or stays full or out of reach.
+    CausalError
+        ``WORKERS`` if the workers end as soon as they start.
     """
     with _opened(settings, agents) as loop:
         quiet_since = time.monotonic()
@@ -121,7 +125,25 @@ def serve_loop(settings: Settings, *, stop: threading.Event, agents: str = AGENT
 
 
 def _turn(loop: _Loop, on_change: OnChange | None) -> bool:
-    """Handle what is due now and look after the workers; say whether there was anything."""
+    """Handle what is due now and look after the workers; say whether there was anything.
+
+    A store that is locked, full or out of reach for a while is waited for.
+    """
+    try:
+        handled = _handle(loop, on_change)
+        _tend(loop)
+    except Retriable as exc:
+        loop.failures += 1
+        event("turn_failed", severity="WARNING", error=exc.code, failures=loop.failures)
+        if loop.failures >= MAX_FAILURES:
+            raise
+        time.sleep(WATCH_SECONDS)
+        return False
+    loop.failures = 0
+    return handled
+
+
+def _handle(loop: _Loop, on_change: OnChange | None) -> bool:
     store = loop.store
     handled = False
     lanes = (CHANGES,) if loop.workers else (CHANGES, WORK)
@@ -131,7 +153,6 @@ def _turn(loop: _Loop, on_change: OnChange | None) -> bool:
             handled = True
             if lane == CHANGES:
                 _look(loop, [str(delivery.body["job_id"])], on_change)
-    _tend(loop)
     if handled:
         _nudge(loop)
     return handled
@@ -181,7 +202,8 @@ def _opened(settings: Settings, agents: str) -> Iterator[_Loop]:
         _stop(loop)
         if sweeper.is_alive():
             sweeper.join(GRACE_SECONDS)
-        release(store, store.presence.name)
+        with suppress(Retriable):  # the next start finds this process dead and does the same
+            release(store, store.presence.name)
         store.close()
 
 
@@ -271,7 +293,7 @@ def _tend(loop: _Loop) -> None:
         early = time.monotonic() - worker.started < GRACE_SECONDS
         loop.early_deaths = loop.early_deaths + 1 if early else 0
         if loop.early_deaths > MAX_EARLY_DEATHS:
-            raise StorageError("the worker processes end as soon as they start", code="WORKERS")
+            raise CausalError("the worker processes end as soon as they start", code="WORKERS")
         loop.workers[number] = _start(loop)
 
 
@@ -306,8 +328,9 @@ def _stop(loop: _Loop) -> None:
             worker.process.kill()
             worker.process.wait()
         _close(worker)
-        release(loop.store, worker.name)
-        loop.store.presence.bury(worker.name)
+        with suppress(Retriable):
+            release(loop.store, worker.name)
+            loop.store.presence.bury(worker.name)
 
 
 def _close(worker: _Worker) -> None:
@@ -318,5 +341,5 @@ def _close(worker: _Worker) -> None:
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     if pipe is None:
-        raise StorageError("a worker was started without pipes", code="WORKERS")
+        raise CausalError("a worker was started without pipes", code="WORKERS")
     return pipe

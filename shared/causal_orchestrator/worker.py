@@ -19,12 +19,13 @@ from causal_orchestrator import runtime
 from causal_orchestrator.agents import Spec
 from causal_orchestrator.backends.local import Store, background, open_store
 from causal_orchestrator.backends.local.queue import CHANGES, VISIBILITY, WORK, Delivery
-from causal_orchestrator.errors import CausalError
+from causal_orchestrator.errors import CausalError, Retriable
 from causal_orchestrator.log import event
 from causal_orchestrator.settings import Settings
 
 POLL_SECONDS = 0.02
 GRACE_SECONDS = 5.0
+REST_SECONDS = 1.0
 
 
 def main(name: str, agents_path: str) -> None:
@@ -42,11 +43,16 @@ def main(name: str, agents_path: str) -> None:
     held: list[Delivery] = []
     with background(lambda: store.queue.extend(*held), VISIBILITY / 4):
         while not over.is_set():
-            held[:] = store.queue.take(WORK, holder=name)
+            try:
+                held[:] = store.queue.take(WORK, holder=name)
+                if held:
+                    deliver(store, held[0], agents)
+                    os.write(told, b"\n")
+            except Retriable as exc:
+                event("worker_failed", severity="WARNING", error=exc.code)
+                over.wait(REST_SECONDS)
             if held:
-                deliver(store, held[0], agents)
                 held.clear()
-                os.write(told, b"\n")
             elif next(cold, None) is None:
                 wake.wait(POLL_SECONDS)
                 wake.clear()
