@@ -76,3 +76,10 @@ def test_a_refused_job_still_has_the_figures_of_its_design():
     assert {"covariate_balance", "propensity_overlap", "missingness"} <= names
     assert "effect_forest" not in names
     assert found.result.skipped["effect_forest"] == "needs effects"
+
+
+def test_rows_along_quantiles_doses_and_times_are_drawn_as_curves():
+    job, data = sample.job(), sample.frame()
+    effects = sample.effects(data, job.question, curves=True)
+    found = draw(dataclasses.replace(job, results={"effect_estimator": effects}), data)
+    assert {"quantile_effects", "dose_response", "event_study"} <= {figure.name for figure in found.result.figures}

@@ -54,8 +54,11 @@ def _column(data: pd.DataFrame, name: str, position: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def effects(data: pd.DataFrame, question: Question) -> dict[str, Any]:
-    """Return an effect_estimator result: two methods that really ran, one that failed, one that does not apply."""
+def effects(data: pd.DataFrame, question: Question, *, curves: bool = False) -> dict[str, Any]:
+    """Return an effect_estimator result: two methods that really ran, one that failed, one that does not apply.
+
+    With `curves` the second has rows, made up, along quantiles, doses and times.
+    """
     found = [
         co.estimate(method, data, question, seed=0).to_effect(role=role, energy_score=score, energy_components=parts)
         for method, role, score, parts in (
@@ -63,6 +66,11 @@ def effects(data: pd.DataFrame, question: Question) -> dict[str, Any]:
             ("ols", "planned", 0.2, {"balance": 0.2, "fit": 0.22}))
     ]  # fmt: skip
     primary, other = (effect.model_dump(mode="json") for effect in found)
+    other["rows"] += [
+        {"term": f"{along} {at}", along: at, "estimate": 900 * at, "ci_lower": 900 * at - 800,
+         "ci_upper": 900 * at + 900}
+        for along in ("quantile", "dose", "event_time") for at in (0.1, 0.5, 0.9)
+    ] if curves else []  # fmt: skip
     primary["assumptions_tested"] = {"balance": {"passed": True, "value": 0.08, "detail": "largest SMD"}}
     value, low, high = primary["estimate"], primary["ci_lower"], primary["ci_upper"]
     group = str((question.covariates or ("x",))[0])

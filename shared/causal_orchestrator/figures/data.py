@@ -169,7 +169,7 @@ def collinearity(evidence: Evidence) -> Drawing:
     if size <= 8:
         for row in range(size):
             for column in range(size):
-                if np.isfinite(table[row, column]) and row != column:
+                if abs(table[row, column]) >= 0.1 and row != column:
                     strong = abs(table[row, column]) > 0.6
                     left.text(column, row, f"{table[row, column]:.2f}".replace("-", "−"), ha="center", va="center",
                               fontsize=9, color="white" if strong else INK)  # fmt: skip

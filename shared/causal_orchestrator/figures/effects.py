@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -152,24 +152,62 @@ def subgroups(evidence: Evidence) -> Drawing:
 
 def quantiles(evidence: Evidence) -> Drawing:
     """Draw the effects on the outcome's quantiles."""
-    rows = [r for r in _effect_rows(evidence) if r.quantile is not None and r.estimate is not None]
-    rows.sort(key=lambda r: r.quantile or 0.0)
+    return _curve(
+        evidence,
+        "quantile",
+        missing="no effects on quantiles were estimated",
+        across="quantile of the outcome",
+        caption="Differences between the arms' quantiles of the outcome, with intervals.",
+    )
+
+
+def dose_response(evidence: Evidence) -> Drawing:
+    """Draw the effect of each dose."""
+    return _curve(
+        evidence,
+        "dose",
+        missing="no dose-response curve was estimated",
+        across=f"dose of {label(evidence.question.treatment or 'the treatment')}",
+        caption="The response to each dose, with intervals.",
+    )
+
+
+def event_study(evidence: Evidence) -> Drawing:
+    """Draw the effects by time since treatment; before it there should be none."""
+    drawing = _curve(
+        evidence,
+        "event_time",
+        missing="no effects by time since treatment were estimated",
+        across="periods since treatment",
+        caption="Effects by time since treatment, with intervals; left of the dashed line there should be none.",
+    )
+    drawing.figure.axes[0].axvline(-0.5, color=VERMILION, linewidth=1.2, linestyle=(0, (4, 3)))
+    return drawing
+
+
+def _curve(
+    evidence: Evidence, along: Literal["quantile", "dose", "event_time"], *, missing: str, across: str, caption: str
+) -> Drawing:
+    """Draw the first method's rows that have a value of `along`, with a band."""
+    rows: list[EffectRow] = []
+    for effect in evidence.effects.effects if evidence.effects else ():
+        found = [r for r in effect.rows if getattr(r, along) is not None and r.estimate is not None]
+        rows = rows or (found if effect.status == "ok" else [])
     if len(rows) < 2:
-        raise NotApplicable("no effects on quantiles were estimated")
-    x = [r.quantile or 0.0 for r in rows]
+        raise NotApplicable(missing)
+    rows = sorted(rows, key=lambda r: getattr(r, along))
+    x = [float(getattr(r, along)) for r in rows]
     figure, axes = sheet(2.7)
     if all(r.ci_lower is not None and r.ci_upper is not None for r in rows):
         axes.fill_between(x, [r.ci_lower or 0.0 for r in rows], [r.ci_upper or 0.0 for r in rows], color=SKY, alpha=0.3)
     axes.plot(x, [r.estimate or 0.0 for r in rows], "o-", color=BLUE, markersize=5)
     axes.axhline(0, color=INK, linewidth=0.9)
-    axes.set_xlabel("quantile of the outcome")
+    axes.set_xlabel(across)
     axes.set_ylabel("effect")
+    plain(axes)
     plain(axes, "y")
-    return Drawing(
-        figure,
-        "Difference between the arms' quantiles of the outcome, with intervals.",
-        "; ".join(f"{r.quantile:g}: {number(r.estimate or 0.0)}" for r in rows),
-    )
+    said = "; ".join(f"{at:g}: {number(r.estimate or 0.0)}" for at, r in zip(x, rows, strict=True))
+    return Drawing(figure, caption, said)
 
 
 @dataclass(frozen=True)

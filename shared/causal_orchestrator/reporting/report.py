@@ -101,6 +101,7 @@ def _context(job: JobView, document: ResultsDocument, figures: Mapping[str, byte
         "treatment": shown(document.treatment_variable or "the treatment"),
         "outcome": shown(document.outcome_variable or "the outcome"),
         "plan": {**plan.model_dump(), "adjustment": [shown(name) for name in plan.adjustment_set]} if plan else None,
+        "rejected": _rejected(plan),
         "effects": [e for e in document.treatment_effects if e.status == "ok"],
         "absent": [e for e in document.treatment_effects if e.status != "ok"],
         "selection": _selection(document),
@@ -228,7 +229,8 @@ def _decisions(job: JobView, document: ResultsDocument) -> Iterator[dict[str, st
             yield {"who": "Data profiler", "what": f"Proposed {chosen} as {words.spoken(role)}{because}."}
     if document.repairs:
         applied = sum(repair.applied for repair in document.repairs)
-        yield {"who": "Data repair", "what": f"Proposed {len(document.repairs)} repairs and applied {applied}."}
+        proposed = f"{len(document.repairs)} repair{'s' if len(document.repairs) != 1 else ''}"
+        yield {"who": "Data repair", "what": f"Proposed {proposed} and applied {applied}."}
     if document.causal_graph:
         gate = document.causal_graph.gate
         because = f" ({'; '.join(gate.reasons)})" if gate.reasons else ""
@@ -250,6 +252,14 @@ def _decisions(job: JobView, document: ResultsDocument) -> Iterator[dict[str, st
         "who": "Verdict",
         "what": f"{VERDICTS[document.verdict.decision][0]}: {'; '.join(document.verdict.reasons)}.",
     }
+
+
+def _rejected(plan: Plan | None) -> list[tuple[str, str]]:
+    """Return what was considered for the plan and not taken, with the reason."""
+    if plan is None:
+        return []
+    designs = [(words.spoken(d), why) for d, why in sorted(plan.designs_considered.items()) if d != plan.design]
+    return designs + [(words.titled(a.method), a.missing) for a in plan.applicability if not a.admissible and a.missing]
 
 
 def _notebook(job: JobView) -> str:
