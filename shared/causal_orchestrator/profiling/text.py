@@ -189,6 +189,7 @@ SYNONYMS = (
     "gain increase change growth difference",
 )
 
+_MARKS = " '\"().,:;"
 TITLE = 12  # words of a definition that are read as a name
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
@@ -297,8 +298,9 @@ def passages(columns: Sequence[str], description: str) -> dict[str, str]:
             piece = sentence[end:following]
             if (start and sentence[start - 1] in "(") or sentence[max(0, start - 2) : start] in ("('", '("'):
                 previous = places[k - 1][1] if k else 0
-                piece = sentence[previous:start].rpartition(")")[2] + " " + piece
-            found.setdefault(name, []).append(piece.strip(" '\"().,:;"))
+                label = sentence[previous:start].rpartition(")")[2]
+                piece = f"{label.strip(_MARKS)} {piece.strip(_MARKS)}"
+            found.setdefault(name, []).append(piece.strip(_MARKS))
     return {name: " ".join(pieces) for name, pieces in found.items()}
 
 
