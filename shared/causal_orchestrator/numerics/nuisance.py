@@ -11,11 +11,11 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 from threadpoolctl import threadpool_limits
 
 from causal_orchestrator.numerics import learners as library
@@ -28,6 +28,7 @@ Codes = NDArray[np.int64]
 
 SMALL, LARGE = 2_000, 1_000_000  # rows below and from which other folds, repetitions and learners serve
 WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
+RIDGE = 1e-9  # makes equal learners share equally
 CODE_VERSION = 1  # part of the key of stored nuisances; grows when the numbers change
 
 
@@ -249,19 +250,24 @@ def cross_fit_propensity(cross: _CrossFit, codes: Floats, levels: int) -> tuple[
 
 
 def stack_shares(predictions: Floats, target: Floats, weights: Floats) -> Floats:
-    """Return non-negative shares (L,) with sum one that minimise the squared error of the mixture."""
-    if predictions.shape[1] == 1:
-        return np.ones(1)
-    root = np.sqrt(weights)[:, None]
-    gram = (predictions * root).T @ (predictions * root)
-    moment = (predictions * root).T @ (target * root[:, 0])
-    # The unit sum enters as one heavy equation: exact in the limit, far below the noise at this weight.
-    heavy = 1e3 * np.sqrt(np.trace(gram))
-    factor = np.linalg.cholesky(gram + 1e-9 * np.trace(gram) * np.eye(len(gram)))
-    system = np.vstack([factor.T, np.full(len(gram), heavy)])
-    right = np.append(np.linalg.solve(factor, moment), heavy)
-    shares = optimize.nnls(system, right)[0]
-    return np.asarray(shares / shares.sum()) if shares.sum() > 0 else np.full(len(shares), 1 / len(shares))
+    """Return non-negative shares (L,) with sum one that minimise the squared error of the mixture.
+
+    The few learners allow an exact search: on each subset the minimum with sum one is a linear system.
+    """
+    count = predictions.shape[1]
+    errors = (predictions - target[:, None]) * np.sqrt(weights / weights.sum())[:, None]
+    gram = errors.T @ errors  # the mixture's squared error is shares' gram shares
+    gram = gram + RIDGE * np.trace(gram) * np.eye(count) + np.finfo(float).tiny * np.eye(count)
+    best, least = np.zeros(count), np.inf
+    for size in range(1, count + 1):
+        for chosen in combinations(range(count), size):
+            inside = np.linalg.solve(gram[np.ix_(chosen, chosen)], np.ones(size))
+            shares = np.zeros(count)
+            shares[list(chosen)] = inside / inside.sum()
+            loss = float(shares @ gram @ shares)
+            if shares.min() >= 0 and loss < least:
+                best, least = shares, loss
+    return best
 
 
 # --- storing --------------------------------------------------------------------------------------------------------

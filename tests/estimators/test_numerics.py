@@ -1,0 +1,214 @@
+"""The arrays' mathematics against exhaustive or textbook computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from causal_orchestrator.numerics.folds import folds
+from causal_orchestrator.numerics.inference import (
+    influence_covariance,
+    median_over_repeats,
+    simultaneous_critical_value,
+)
+from causal_orchestrator.numerics.learners import fit
+from causal_orchestrator.numerics.linear import independent_columns, least_squares
+from causal_orchestrator.numerics.logit import fit_logit, fit_multinomial
+from causal_orchestrator.numerics.matching import TIED, local_variance, match, match_once
+from causal_orchestrator.numerics.nuisance import recipe, stack_shares
+from causal_orchestrator.numerics.weighting import weighted_means
+from causal_orchestrator.problem import build
+from causal_orchestrator.simulate import SIMULATIONS
+
+EXACT = 1e-12
+
+
+def rng():
+    return np.random.default_rng(3)
+
+
+# --- matching -------------------------------------------------------------------------------------------------------
+
+
+def exhaustive(targets, donors, values, ratio, caliper):
+    found = np.zeros(len(targets))
+    variance = np.concatenate([targets, donors]).var()
+    for i, target in enumerate(targets):
+        gaps = np.abs(donors - target)
+        last = np.sort(gaps)[ratio - 1]
+        near = gaps**2 <= last**2 + TIED * variance
+        if caliper is None or last <= caliper:
+            near &= gaps <= (np.inf if caliper is None else caliper)
+            found[i] = values[near].mean()
+    return found
+
+
+@pytest.mark.parametrize("ratio", [1, 3])
+@pytest.mark.parametrize("caliper", [None, 0.05])
+@pytest.mark.parametrize("digits", [1, 6])
+def test_matching_on_a_line_is_an_exhaustive_search(ratio, caliper, digits):
+    targets, donors, values = (np.round(rng().standard_normal(m), digits) for m in (40, 70, 70))
+    found = match(targets[:, None], donors[:, None], ratio=ratio, caliper=caliper)
+    assert found.average(values) == pytest.approx(exhaustive(targets, donors, values, ratio, caliper), abs=1e-10)
+    assert found.used.sum() == pytest.approx(found.matched.sum())
+
+
+def test_matching_in_space_takes_the_nearest():
+    targets, donors = rng().standard_normal((30, 3)), rng().standard_normal((50, 3)) + 0.1
+    nearest = np.linalg.norm(targets[:, None] - donors[None], axis=2).argmin(axis=1)
+    values = np.arange(50.0)
+    assert match(targets, donors, ties=False).average(values).tolist() == values[nearest].tolist()
+
+
+def test_matching_without_replacement_uses_nobody_twice_and_is_greedy():
+    targets, donors = rng().standard_normal(25), rng().standard_normal(40)
+    order = np.argsort(-targets)
+    found = match_once(targets, donors, order)
+    free, expected = np.ones(40, dtype=bool), np.zeros(25)
+    for i in order:
+        place = np.where(free, np.abs(donors - targets[i]), np.inf).argmin()
+        free[place], expected[i] = False, place
+    assert found.average(np.arange(40.0)).tolist() == expected.tolist()
+    assert found.used.max() == 1
+
+
+def test_local_variance_sees_the_noise_and_not_the_trend():
+    x = np.sort(rng().random(4_000))
+    y = 10 * x + 0.5 * rng().standard_normal(4_000)
+    assert local_variance(y, x[:, None]).mean() == pytest.approx(0.25, rel=0.1)
+
+
+# --- fits -----------------------------------------------------------------------------------------------------------
+
+
+def test_columns_that_repeat_others_are_left_out():
+    x = rng().standard_normal((50, 3))
+    doubled = np.column_stack([np.ones(50), x, x[:, 0] + x[:, 1], x[:, [2]] * 1e6])
+    assert independent_columns(doubled).tolist() == [0, 1, 2, 3]
+    assert least_squares(doubled, x @ [1.0, 2.0, 3.0]).coefficients[4:].tolist() == [0.0, 0.0]
+
+
+def test_two_levels_of_a_multinomial_logit_are_a_logit():
+    x = np.column_stack([np.ones(300), rng().standard_normal((300, 2))])
+    codes = (rng().random(300) < 0.4) * 1.0
+    assert fit_multinomial(x, codes, 2)[:, 1] == pytest.approx(fit_logit(x, codes).probability, rel=EXACT)
+
+
+def test_a_multinomial_logit_balances_its_scores():
+    x = np.column_stack([np.ones(400), rng().standard_normal((400, 2))])
+    codes = np.random.default_rng(4).integers(0, 3, 400) * 1.0
+    probability = fit_multinomial(x, codes, 3)
+    residual = (codes[:, None] == np.arange(3)) - probability
+    assert np.abs(x.T @ residual).max() < 1e-8
+
+
+def test_a_separated_logit_says_so():
+    x = np.column_stack([np.ones(100), np.linspace(-1, 1, 100)])
+    assert fit_logit(x, (x[:, 1] > 0) * 1.0).separated
+
+
+@pytest.mark.parametrize("name", ["linear", "interactions", "boosting", "forest"])
+@pytest.mark.parametrize("kind", ["mean", "probability"])
+def test_each_learner_beats_the_mean_out_of_sample(name, kind):
+    x = rng().standard_normal((1_200, 4))
+    signal = 1 / (1 + np.exp(-2 * x[:, 0]))
+    target = (rng().random(1_200) < signal) * 1.0 if kind == "probability" else signal
+    predict = fit(name, x[:800], target[:800], np.ones(800), kind=kind, seed=0)
+    error = ((predict(x[800:]) - signal[800:]) ** 2).mean()
+    assert error < 0.5 * signal[800:].var()
+
+
+def test_stacking_finds_the_better_learner_and_shares_sum_to_one():
+    target = rng().standard_normal(500)
+    predictions = np.column_stack([target + 0.1 * rng().standard_normal(500), np.zeros(500)])
+    shares = stack_shares(predictions, target, np.ones(500))
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares[0] > 0.95
+
+
+def test_small_data_get_more_folds_and_smooth_learners_large_data_fewer():
+    assert recipe(500).folds > recipe(5_000).folds > recipe(2_000_000).folds == 2
+    assert recipe(500).repeats > recipe(5_000).repeats == 1
+    assert "boosting" not in recipe(500).learners
+    assert "boosting" in recipe(5_000).learners
+
+
+# --- folds and inference --------------------------------------------------------------------------------------------
+
+
+def test_folds_are_balanced_over_the_arms():
+    codes = (np.arange(103) % 3 == 0) * 1.0
+    fold = folds(codes, 5, seed=1)
+    for level in (0.0, 1.0):
+        sizes = np.bincount(fold[codes == level])
+        assert sizes.max() - sizes.min() <= 1
+
+
+def test_a_cluster_stays_in_one_fold():
+    cluster = np.repeat(np.arange(30), 4)
+    fold = folds(np.zeros(120), 5, seed=1, cluster=cluster)
+    assert all(len(set(fold[cluster == g])) == 1 for g in range(30))
+    assert len(set(fold)) == 5
+
+
+def test_learned_nuisances_predict_out_of_fold():
+    """With an outcome of pure noise an in-sample fit explains it; an out-of-fold one cannot."""
+    made = SIMULATIONS["randomized"](300, seed=5)
+    noise = made.frame.assign(y=np.random.default_rng(6).standard_normal(300))
+    problem = build(noise, made.question)
+    found = problem.learned(learners=("interactions",), folds=5, repeats=1)
+    assert np.corrcoef(found.m, problem.outcome)[0, 1] < 0.1
+    assert set(found.fold.ravel()) == set(range(5))
+
+
+def test_default_learners_find_a_curved_confounder():
+    made = SIMULATIONS["confounded_nonlinear"](1_500, seed=7)
+    problem = build(made.frame, made.question)
+    found = problem.learned(repeats=1)
+    bent = np.corrcoef(found.m, problem.outcome)[0, 1]
+    straight = np.corrcoef(problem.parametric().m, problem.outcome)[0, 1]
+    assert bent > straight + 0.2
+
+
+def test_the_mean_of_a_sample_has_its_textbook_variance():
+    y = rng().standard_normal(80)
+    assert influence_covariance(y[:, None])[0, 0] == pytest.approx(y.var(ddof=1) / 80, rel=EXACT)
+
+
+def test_simultaneous_intervals_lie_between_one_and_bonferroni():
+    independent = simultaneous_critical_value(np.eye(4), 0.95, seed=0)
+    assert independent == pytest.approx(2.491, abs=0.03)  # Šidák's value for four
+    assert simultaneous_critical_value(np.ones((4, 4)), 0.95, seed=0) == pytest.approx(1.96, abs=0.03)
+
+
+def test_repeats_are_joined_by_the_median_and_their_spread_counts():
+    influence = np.tile(rng().standard_normal((1, 100, 1)), (3, 1, 1))
+    calm = median_over_repeats(np.array([[1.0], [1.0], [1.0]]), influence)
+    wild = median_over_repeats(np.array([[0.0], [1.0], [9.0]]), influence)
+    assert calm.estimates[0] == wild.estimates[0] == 1.0
+    assert wild.covariance[0, 0] > calm.covariance[0, 0]
+
+
+def test_the_influence_of_weighted_means_is_their_derivative():
+    """Up-weighting one row moves the estimate by its influence over n (a numerical Gateaux derivative)."""
+    made = SIMULATIONS["confounded_arms"](300, seed=8)
+    step = 1e-6
+
+    def contrast(weights):
+        problem = build(made.frame.assign(w=weights), made.question.model_copy(update={"weights": "w"}))
+        design = np.column_stack([np.ones(300), problem.covariates])
+        propensity = problem.parametric().propensity[0]
+        found = {
+            target: weighted_means(
+                design, problem.treatment, problem.outcome, propensity, target=target, sampling=problem.weights
+            )
+            for target in ("ATE", "ATT", "ATC", "ATO")
+        }
+        return problem, found
+
+    problem, base = contrast(np.ones(300))
+    for row in (0, 17, 123):
+        moved = contrast(1.0 + step * (np.arange(300) == problem.rows[row]))[1]
+        for target in base:
+            numerical = (moved[target].means - base[target].means) / step * 300
+            assert numerical == pytest.approx(base[target].influence[row], rel=2e-3, abs=2e-3)
