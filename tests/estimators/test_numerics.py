@@ -120,7 +120,8 @@ def test_each_learner_beats_the_mean_out_of_sample(name, kind):
 
 def test_stacking_finds_the_better_learner_and_shares_sum_to_one():
     target = rng().standard_normal(500)
-    predictions = np.column_stack([target + 0.1 * rng().standard_normal(500), np.zeros(500)])
+    noise = np.random.default_rng(4).standard_normal(500)
+    predictions = np.column_stack([target + 0.1 * noise, np.zeros(500)])
     shares = stack_shares(predictions, target, np.ones(500))
     assert shares.sum() == pytest.approx(1.0)
     assert shares[0] > 0.95
