@@ -30,6 +30,8 @@ bad_controls          all                     no covariate of the primary is sus
                                               post-treatment, leaked or a collider (score >= 0.5)
 refuters              all                     placebo treatment, subsets, bootstrap, random common     limit
                                               cause hold (Holm)
+attrition             randomized,             outcomes are missing as often in both arms (Holm)       limit
+                      unconfoundedness
 agreement             unconfoundedness        no planned method of the same estimand differs (Holm)   limit
 primary_choice        all                     the offline planner's primary says the same              limit
 precision             all                     the interval excludes zero, or its half-width is at      limit
@@ -550,6 +552,7 @@ GATES: tuple[Gate, ...] = (
     Gate("robustness", _robustness, "limit", "UNOBSERVED_CONFOUNDING", "stronger covariates, an instrument, or an experiment", CONFOUNDED),
     Gate("bad_controls", _bad_controls, "limit", "BAD_CONTROL", "covariates measured before the treatment only"),
     *(Gate(name, partial(_refuter, name=name), "limit", f"REFUTED_{name.upper()}") for name in REFUTERS),
+    Gate("attrition", partial(_refuter, name="attrition"), "limit", "ATTRITION", "the outcomes of those who dropped out, or why they did"),
     Gate("agreement", _agreement, "limit", "DISAGREEMENT", "a look at where the methods part", CONFOUNDED),
     Gate("primary_choice", _primary_choice, "limit", "PRIMARY_CHOICE"),
     Gate("precision", _precision, "limit", "PRECISION", "more rows, or covariates that explain the outcome"),

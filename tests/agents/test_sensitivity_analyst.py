@@ -33,7 +33,18 @@ def test_an_observational_study_is_asked_about_everything_that_fits():
     frame = table()
     job = estimated(frame, ("ols",), "unconfoundedness", placebo_outcomes=("y0",))
     found = methods_of(analyse(job, frame))
-    assert set(found) == set(sensitivity.SENSITIVITY) - {"balance_test", "manski_bounds"}
+    assert set(found) == set(sensitivity.SENSITIVITY) - {"balance_test", "manski_bounds", "attrition"}
+
+
+def test_outcomes_that_are_missing_in_one_arm_limit_an_experiment():
+    frame = table(n=1000, confounding=0.0)
+    lost = (frame["t"] == 1) & (frame["b"] < -0.5)
+    frame["y"] = frame["y"].mask(lost)
+    job = estimated(frame, ("difference_in_means",), "randomized")
+    job = with_results(job, sensitivity_analyst=analyse(job, frame).result)
+    found = critique(job, TURN, FrameReader(frame), silent).result
+    assert "ATTRITION" in found.verdict.codes
+    assert found.verdict.decision == "limited"
 
 
 def test_a_placebo_outcome_is_not_adjusted_for_by_itself():

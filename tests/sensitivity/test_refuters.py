@@ -8,6 +8,7 @@ from tests.sensitivity.problems import linear, refit_with
 
 from causal_orchestrator.errors import EstimationError, NotApplicable
 from causal_orchestrator.sensitivity import (
+    attrition,
     balance_test,
     bootstrap,
     data_subset,
@@ -230,3 +231,42 @@ def test_worst_case_bounds_have_width_one_and_hold_the_difference():
     assert result.details["lower"] < estimate.estimate < result.details["upper"]
     with pytest.raises(NotApplicable):
         manski_bounds.analyse(problem, estimate)
+
+
+def _observed(problem, share_treated, share_control):
+    rng = np.random.default_rng(4)
+    share = np.where(problem.treatment == 1, share_treated, share_control)
+    return rng.random(problem.n) < share
+
+
+def test_attrition_alike_in_both_arms_passes_and_other_attrition_fails():
+    problem, refit = linear(n=2000), refit_with("difference_in_means")
+    for shares, passed in (((0.8, 0.8), True), ((0.7, 0.9), False)):
+        observed = _observed(problem, *shares)
+        left = problem.take(observed)
+        result = attrition.analyse(left, refit(left), arm=problem.treatment, observed=observed)
+        assert result.passed is passed
+        assert result.details["lower"] <= refit(left).estimate <= result.details["upper"]
+
+
+def test_lee_bounds_hold_the_effect_on_those_always_seen():
+    # The treatment makes the worst-off of the treated drop out; the others are seen in either arm.
+    rng = np.random.default_rng(0)
+    always = rng.random(20_000) < 0.8
+    level = rng.standard_normal(20_000) + always
+    t = np.arange(20_000) % 2
+    seen = always | (t == 0)
+    outcome = level + 0.5 * t
+    shares = [seen[t == k].mean() for k in (0, 1)]
+    lower, upper = attrition.lee_bounds(outcome[seen], t[seen].astype(float), shares[0], shares[1])
+    assert lower < 0.5 < upper
+    naive = outcome[seen & (t == 1)].mean() - outcome[seen & (t == 0)].mean()
+    assert naive > 0.6
+
+
+def test_without_missing_outcomes_there_is_no_attrition():
+    problem = linear()
+    with pytest.raises(NotApplicable):
+        attrition.analyse(
+            problem, refit_with("ols")(problem), arm=problem.treatment, observed=np.ones(problem.n, dtype=bool)
+        )

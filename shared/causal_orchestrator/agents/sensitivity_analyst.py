@@ -60,7 +60,7 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     level = plan.question.preferences.confidence_level
     problem = _with_nuisances(build(frame, plan.question, seed=job.seed, confidence_level=level), read)
     headline = _headline(effects.primary, plan, problem)
-    situation = _situation(plan, problem)
+    situation = _situation(plan, problem, frame)
     results: list[SensitivityResult] = []
     notes = list(_reproduced(headline.estimate, effects))
     for key in sensitivity.SENSITIVITY:
@@ -131,6 +131,8 @@ def _affordable(wanted: int, problem: Problem, cost: float) -> int:
 
 def _extra(key: str, frame: pd.DataFrame, plan: Plan, problem: Problem) -> Mapping[str, Any]:
     """Return what one analysis takes beyond the problem."""
+    if key == "attrition":
+        return _attrition(frame, problem)
     if key != "placebo_outcomes":
         return {}
     return {
@@ -138,6 +140,15 @@ def _extra(key: str, frame: pd.DataFrame, plan: Plan, problem: Problem) -> Mappi
         "band": plan.thresholds.get("placebo_band", 0.1),
         "familywise_alpha": plan.thresholds.get("familywise_alpha", 0.05),
     }
+
+
+def _attrition(frame: pd.DataFrame, problem: Problem) -> Mapping[str, Any]:
+    """Return the arm of every row with a treatment, and whether its outcome is there."""
+    assigned = frame[problem.question.treatment]
+    codes = dict(zip(assigned.iloc[problem.rows], problem.treatment, strict=True))
+    arm = assigned.map(codes).to_numpy(dtype=np.float64, na_value=np.nan)
+    known = ~np.isnan(arm)
+    return {"arm": arm[known], "observed": frame[problem.question.outcome].notna().to_numpy()[known]}
 
 
 def _placebo(frame: pd.DataFrame, question: Question, name: str, problem: Problem) -> Callable[[], Problem]:
@@ -184,16 +195,19 @@ def _with_nuisances(problem: Problem, read: Reader) -> Problem:
     return problem.with_learned(nuisances) if np.array_equal(rows, problem.rows) else problem
 
 
-def _situation(plan: Plan, problem: Problem) -> Situation:
-    roles = {"covariates"} if problem.covariates.shape[1] else set()
-    roles |= {"placebos"} if plan.placebo_outcomes else set()
+def _situation(plan: Plan, problem: Problem, frame: pd.DataFrame) -> Situation:
+    facts = {
+        "covariates": problem.covariates.shape[1] > 0,
+        "placebos": bool(plan.placebo_outcomes),
+        "missing_outcomes": bool(frame[problem.question.outcome].isna().any()),
+    }
     return Situation(
         design=plan.design,
         n=problem.n,
         n_covariates=problem.covariates.shape[1],
         treatment_kind=problem.treatment_kind,
         outcome_kind=problem.outcome_kind,
-        roles=frozenset(roles),
+        roles=frozenset(fact for fact, holds in facts.items() if holds),
         clustered=problem.cluster is not None,
         weighted=problem.weights is not None,
     )

@@ -23,8 +23,8 @@ EXCHANGEABLE = ("randomized", "unconfoundedness")
 class Spec:
     """What an analysis declares about itself.
 
-    `designs` are those whose key assumption it probes. `needs` are roles, or "placebos" (outcomes that the treatment
-    cannot move). `not_methods` are estimators of the headline that it says nothing about. `draws` is how many refits of
+    `designs` are those whose key assumption it probes. `needs` are roles, "placebos" (outcomes that the treatment
+    cannot move) or "missing_outcomes". `not_methods` are estimators of the headline that it says nothing about. `draws` is how many refits of
     drawn data its distribution takes (0: it draws nothing); `gate` says whether it can pass or fail at all.
     """
 
@@ -46,6 +46,7 @@ SENSITIVITY: dict[str, Spec] = {
     "rosenbaum_bounds": Spec("rosenbaum_bounds", CONFOUNDING, "Rosenbaum bounds", needs=("covariates",), treatments=("binary",)),
     "oster": Spec("oster", CONFOUNDING, "Oster's delta", needs=("covariates",), treatments=("binary", "continuous"), outcomes=("continuous", "count")),
     "balance_test": Spec("balance_test", ("randomized",), "Omnibus balance test", needs=("covariates",), treatments=("binary",), gate=True),
+    "attrition": Spec("attrition", EXCHANGEABLE, "Attrition and Lee bounds", needs=("missing_outcomes",), treatments=("binary",), gate=True),
     "placebo_treatment": Spec("placebo_treatment", EXCHANGEABLE, "Placebo treatment (permutation)", draws=100, gate=True),
     "random_common_cause": Spec("random_common_cause", EXCHANGEABLE, "Random common cause", needs=("covariates",), not_methods=("difference_in_means",), draws=10, gate=True),
     "data_subset": Spec("data_subset", EXCHANGEABLE, "Random subsets of the data", draws=20, gate=True),
