@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from causal_orchestrator.agents import View
 from causal_orchestrator.datasets import views
 from causal_orchestrator.datasets.snapshot import snapshot_frame
 from causal_orchestrator.errors import BlindnessError, InputError
@@ -69,7 +70,7 @@ def test_marginals_depend_on_the_seed_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("view", "hidden"), [("covariates_treatment", "y"), ("covariates_outcome", "t")])
-def test_a_view_hides_its_column(path: Path, view: views.View, hidden: str) -> None:
+def test_a_view_hides_its_column(path: Path, view: View, hidden: str) -> None:
     with pytest.raises(BlindnessError):
         views.table(path, ["x", hidden], view, treatment="t", outcome="y")
 

@@ -161,7 +161,7 @@ def _unzip(path: Path, folder: Path, limits: Limits) -> Opened:
             with archive.open(members[0]) as raw, target.open("wb") as out:
                 _copy(raw, out, members[0].compress_size, limits)  # type: ignore[arg-type]
             return Opened(target, _inner(target), "zip")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as exc:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, LookupError, ValueError, OSError) as exc:
         raise InputError("the archive is damaged or packed in a way that is not read", code="UNREADABLE") from exc
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,12 @@ from causal_orchestrator.datasets.limits import MIB, Limits
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.results import Note
 
+FOREIGN = re.compile("[^\x00-\x7f]+")
+KANA = re.compile("[\u3000-\u30ff\uff01-\uff5e]")
+HALF_WIDTH = re.compile("[\uff61-\uff9f]{2,}")
+KANJI = re.compile("[\u4e00-\u9fff]")
+WESTERN_MARKS = frozenset("€£°ºª§«»–—‘’“”…·•©®±µ²³½¼¡¿\xa0")
+ENOUGH = 100_000  # foreign characters to judge by
 MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
@@ -122,7 +129,7 @@ def _transcode(path: Path, copy: Path, name: str, limits: Limits) -> None:
 
 
 def _guess(path: Path, offset: int) -> tuple[str, Note]:
-    failures = {name: _first_undecodable(path, name) for name in ("cp932", "cp1252")}
+    failures = {name: _first_undecodable(path, name) for name in ("cp1252", "cp932")}  # the first wins a tie
     sense = {name: _sense(path, name) for name, failure in failures.items() if failure is None}
     name = max(sense, key=lambda key: sense[key], default=None)
     # Below one half the foreign characters are mostly oddities: the guess would be a coin toss.
@@ -138,28 +145,30 @@ def _guess(path: Path, offset: int) -> tuple[str, Note]:
 def _sense(path: Path, name: str) -> float:
     """Return the share of non-ASCII characters that are common in texts of the encoding."""
     decoder = codecs.getincrementaldecoder(name)("strict")
+    usual = _usual_japanese if name == "cp932" else _usual_western
     common = foreign = 0
     with path.open("rb") as raw:
         for block in _blocks(raw):
-            for char in decoder.decode(block):
-                if char > "\x7f":
-                    foreign += 1
-                    common += _usual_japanese(char) if name == "cp932" else _usual_western(char)
-            if foreign > 100_000:
+            for run in FOREIGN.findall(decoder.decode(block)):
+                foreign += len(run)
+                common += usual(run)
+            if foreign > ENOUGH:
                 break
     return common / foreign if foreign else 0.0
 
 
-def _usual_japanese(char: str) -> bool:
-    if "\u3000" <= char <= "\u30ff" or "\uff01" <= char <= "\uff5e":
-        return True
+def _usual_japanese(run: str) -> int:
+    """Count kana, full-width forms, half-width kana beside one another and the kanji of daily use."""
+    # A single half-width kana is more likely a capital letter with an accent.
+    halves = sum(len(part) for part in HALF_WIDTH.findall(run))
     # The first level of JIS X 0208 (lead bytes 88 to 97) holds the kanji of daily use.
-    raw = char.encode("cp932", errors="ignore")
-    return len(raw) == 2 and 0x88 <= raw[0] <= 0x97
+    pairs = [char.encode("cp932", errors="ignore") for char in KANJI.findall(run)]
+    daily = sum(1 for raw in pairs if len(raw) == 2 and 0x88 <= raw[0] <= 0x97)
+    return halves + daily + len(KANA.findall(run))
 
 
-def _usual_western(char: str) -> bool:
-    return (char.isalpha() and char <= "\u0178") or char in "€£°ºª§«»–—‘’“”…·•©®±µ²³½¼¡¿\xa0"
+def _usual_western(run: str) -> int:
+    return sum((char.isalpha() and char <= "\u0178") or char in WESTERN_MARKS for char in run)
 
 
 def _undecodable(name: str, offset: int) -> InputError:

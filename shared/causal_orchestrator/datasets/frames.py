@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,19 @@ from causal_orchestrator.datasets.remarks import Remarks
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.question import shown
 from causal_orchestrator.results import Note
+
+# What pandas' reader raises on malformed bytes.
+DAMAGE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    OSError,
+    EOFError,
+    StopIteration,
+    struct.error,
+)
 
 
 def read(frame: pd.DataFrame, limits: Limits, remarks: Remarks | None = None) -> Reading:
@@ -51,10 +66,7 @@ def stata(path: Path, limits: Limits, remarks: Remarks) -> Reading:
     InputError
         ``UNREADABLE``, or as `read` does.
     """
-    try:
-        frame = pd.read_stata(path, convert_categoricals=False)
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, UnicodeDecodeError, OSError, EOFError) as exc:
-        raise InputError("the Stata file is damaged or of a version that is not read", code="UNREADABLE") from exc
+    frame = _decode(path, remarks, convert_categoricals=False)
     labelled = _labels(path, frame)
     if labelled:
         told = ", ".join(shown(name) for name in list(labelled)[:8])
@@ -63,11 +75,27 @@ def stata(path: Path, limits: Limits, remarks: Remarks) -> Reading:
     return read(frame.assign(**labelled) if labelled else frame, limits, remarks)
 
 
+def _decode(path: Path, remarks: Remarks, **options: bool) -> pd.DataFrame:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            frame = pd.read_stata(path, **options)
+        except DAMAGE as exc:
+            message = "the Stata file is damaged or of a version that is not read"
+            raise InputError(message, code="UNREADABLE") from exc
+    if any(issubclass(warning.category, UnicodeWarning) for warning in told):
+        message = "texts of the Stata file are not UTF-8; they were read as latin-1; check names and labels"
+        remarks.notes.append(Note(code="ENCODING_GUESSED", message=message))
+    return frame
+
+
 def _labels(path: Path, codes: pd.DataFrame) -> dict[str, Any]:
     try:
-        frame = pd.read_stata(path, convert_categoricals=True, order_categoricals=False)
-    except ValueError:  # two codes share a label: the codes are what can be told apart
-        return {}
+        frame = _decode(path, Remarks(), convert_categoricals=True, order_categoricals=False)
+    except InputError as exc:
+        if isinstance(exc.__cause__, ValueError):  # two codes share a label: the codes are what can be told apart
+            return {}
+        raise
     found = {}
     for name in frame.columns:
         column = frame[name]

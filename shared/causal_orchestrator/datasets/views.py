@@ -21,19 +21,21 @@ import operator
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from causal_orchestrator.agents import View
 from causal_orchestrator.datasets.fingerprint import fingerprint
 from causal_orchestrator.datasets.names import nearest
 from causal_orchestrator.errors import BlindnessError, InputError
 from causal_orchestrator.question import Filter, shown
 from causal_orchestrator.results import Repair
+
+if TYPE_CHECKING:
+    from causal_orchestrator.agents import View
 
 ALL = "*"
 COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -13,6 +14,12 @@ from causal_orchestrator.datasets.remarks import Remarks
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.question import shown
 from causal_orchestrator.results import Note
+
+# What openpyxl raises on malformed archives and sheets.
+DAMAGE = (
+    BadZipFile, zlib.error, ParseError, LookupError, ValueError, TypeError, AttributeError, OSError, EOFError,
+    NotImplementedError,
+)  # fmt: skip
 
 
 def read(path: Path, limits: Limits, remarks: Remarks) -> tuple[list[str], list[list[Any]]]:
@@ -34,7 +41,7 @@ def read(path: Path, limits: Limits, remarks: Remarks) -> tuple[list[str], list[
         with path.open("rb") as raw:  # by path, openpyxl would judge the name
             book = openpyxl.load_workbook(raw, read_only=True, data_only=True, keep_links=False)
             sheets = [(sheet.title, _rows(sheet, limits)) for sheet in book.worksheets]
-    except (BadZipFile, ParseError, KeyError, ValueError, TypeError, AttributeError, IndexError, OSError) as exc:
+    except DAMAGE as exc:
         raise InputError("the workbook is damaged or written in a way that is not read", code="UNREADABLE") from exc
     filled = [(title, rows) for title, rows in sheets if rows]
     if not filled:
