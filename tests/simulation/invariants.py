@@ -344,6 +344,9 @@ class Invariants:
             }.get(code, False)  # fmt: skip
             need("L2", legitimate, f"the job failed: {job.error} (step {last.number}, attempt {last.attempt})")
         elif job.state in ("completed", "rejected"):
+            peeked = "peeks" in traits and any((s.agent, s.state) == ("toy_explore", "succeeded") for s in steps)
+            need("B1", not peeked, "no one minds that outcome and treatment were read together")
+            self._whole(job, steps)
             refused = "refuse" in traits and not client.question.preferences.plan_only
             need(
                 "L2",

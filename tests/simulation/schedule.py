@@ -60,7 +60,8 @@ def _compare(world: World, client: Client, job: Job, steps: list[Step]) -> None:
     chosen = any(step.decision.by == "model" for step in steps) and world.options.model != "first"
     hurried = client.question.preferences.budget.max_minutes < 60 or "cap" in kinds
     traits = client.question.query.split()
-    lost = {s.error.code for s in steps if s.error} - {"ESTIMATION", "PART_FAILED", "BLINDNESS", *({"INTERNAL"} if "dies" in traits else ())}
+    meant = {"sick_repair": "ESTIMATION", "sick_part": "PART_FAILED", "dies": "INTERNAL", "looks": "BLINDNESS"}
+    lost = {step.error.code for step in steps if step.error} - {meant[t] for t in traits if t in meant}
     if chosen or hurried or lost or job.resumed or (job.deadline_at - job.created_at).total_seconds() < 14000:
         return
     if (job.ended_at - job.created_at).total_seconds() > 0.7 * 14000:  # type: ignore[operator]

@@ -84,8 +84,9 @@ def _profile(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
 
 def _explore(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
     read(["t", "y"] if has(job, "peeks") else ["t", "x"], "covariates_treatment")
-    with suppress(ModelUnavailable):
-        ask("what do you make of this?", Reply)
+    for _ in range(3):
+        with suppress(ModelUnavailable):
+            ask("what do you make of this?", Reply)
     digest = _digest(job, step, read.file("dataset_fetcher", "snapshot.parquet").decode(), _of(job, "toy_profile"))
     big = {"filler": {"x": "0" * 70_000}} if has(job, "big") else {}
     return Exploration(quality_score=float(int(digest[:8], 16)), quality_parts={}, distributions=big), {}

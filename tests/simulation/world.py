@@ -330,7 +330,7 @@ class World:
     def _client(self, number: int) -> Client:
         rng, options = self.rng, self.options
         trait = options.traits[number % len(options.traits)]
-        minutes = rng.choice([3.0, 12.0]) if rng.random() < options.hurried else 240.0
+        minutes = rng.choice([0.5, 3.0, 12.0]) if rng.random() < options.hurried else 240.0
         question = Question(
             query=trait,
             preferences={  # type: ignore[arg-type]
@@ -352,7 +352,9 @@ class World:
                 self._call(client, "start", rng.uniform(0, 5), self._start)
             self._call(client, "start", self.heal_at, self._start)
             if rng.random() < options.cancel:
-                self._call(client, "cancel", rng.uniform(0, span), self._cancel)
+                when = rng.uniform(0, span)
+                for _ in range(rng.choice([1, 3])):
+                    self._call(client, "cancel", when + rng.uniform(0, 2), self._cancel)
             if rng.random() < options.erase:
                 self._call(client, "erase", rng.uniform(0, span), self._erase)
             if rng.random() < options.resume:
@@ -573,7 +575,7 @@ class SimObjects(MemoryObjects):
         def do() -> BinaryIO:
             self.world.fails(self.world.options.object_error / 2, StorageError, "503")
             stream = MemoryObjects.open(self, name, generation)
-            return io.BytesIO(b"torn") if self.world.strikes(self.world.options.object_error / 2) else stream
+            return io.BytesIO(b"torn") if self.world.strikes(self.world.options.object_error) else stream
 
         stream: BinaryIO = self.world.effect("open", name, do)
         return stream
