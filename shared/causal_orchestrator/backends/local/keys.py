@@ -45,7 +45,6 @@ def signing_key(folder: Path) -> bytes:
     path = folder / KEY
     with translated():
         if not path.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
             fresh = folder / f"{KEY}.{secrets.token_hex(8)}"
             handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             with os.fdopen(handle, "wb") as stream:

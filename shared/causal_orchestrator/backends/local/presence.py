@@ -29,7 +29,7 @@ class Presence:
         mine = self._folder / self.name
         if self._held is None:
             with translated():
-                mine.mkdir(mode=0o700, parents=True, exist_ok=True)
+                mine.mkdir(mode=0o700, exist_ok=True)
                 self._held = lock(mine / LOCK)
         return mine
 
