@@ -71,7 +71,9 @@ def test_treatment_and_outcome_are_never_imputed(column: str) -> None:
     frame = table()
     frame[column] = frame[column].astype(float)
     frame.loc[:39, column] = np.nan
+    frame.loc[40:49, column] = -999  # so that the column is looked at
     found = repair(frame)
+    assert [r.action for r in found.repairs if r.column == column] == ["to_missing"]
     assert not [r for r in found.repairs if r.column == column and r.applied]
     assert "nothing is imputed" in found.missing_data
 
