@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -83,3 +84,12 @@ def test_balance_by_chance_does_not_refute_randomisation() -> None:
 def test_a_gross_imbalance_refutes_randomisation_and_is_named() -> None:
     rng = np.random.default_rng(2)
     assert refutes_randomisation(_imbalance(rng, 185, 2490, 8, shift=1.0), 185, 2490) == ("x0",)
+
+
+def test_the_level_is_shared_among_the_covariates() -> None:
+    z = NormalDist().inv_cdf(1 - 2e-5 / 2)  # p = 2e-5: below 1e-4 alone, above it times twenty
+    spread = (1 / 100 + 1 / 100) ** 0.5
+    alone = [Balance(covariate="a", smd=z * spread)]
+    among = [*alone, *(Balance(covariate=f"x{k}", smd=0.0) for k in range(19))]
+    assert refutes_randomisation(alone, 100, 100) == ("a",)
+    assert refutes_randomisation(among, 100, 100) == ()
