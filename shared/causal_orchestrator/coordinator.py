@@ -72,23 +72,30 @@ def actions(job: JobView, agents: Agents) -> tuple[str, ...]:
     return tuple(open_actions)
 
 
-def _wanted(name: str, job: JobView, agents: Agents) -> bool:
+def _wanted(name: str, job: JobView, agents: Agents, *, spent: bool) -> bool:
     """Say whether a turn of the agent is still outstanding, leaving aside whether it could run now."""
     spec = agents[name]
     if spec.worth(job) is None or (spec.stage == "blind" and job.plan_sha256 is not None):
         return False
+    if spent and not spec.mandatory:
+        return False
     if name not in job.order or _renewed(name, job, agents):
         return True
-    return bool(set(actions(job, agents)) & set(spec.remedies))
+    return not spent and bool(set(actions(job, agents)) & set(spec.remedies))
 
 
-def outstanding(job: JobView, agents: Agents) -> frozenset[str]:
-    """Return the agents whose turn is outstanding and can come, now or after others that are outstanding too."""
+def outstanding(job: JobView, agents: Agents, *, spent: bool = False) -> frozenset[str]:
+    """Return the agents whose turn is outstanding and can come, now or after others that are outstanding too.
+
+    Once the budget is `spent`, only mandatory turns are outstanding, and no further round that a critique asks for.
+    """
     known = set(facts(job, agents))
     coming: set[str] = set()
     while True:
         able = {
-            n for n, s in agents.items() if n not in coming and set(s.requires) <= known and _wanted(n, job, agents)
+            n
+            for n, s in agents.items()
+            if n not in coming and set(s.requires) <= known and _wanted(n, job, agents, spent=spent)
         }
         if not able:
             return frozenset(coming)
@@ -103,15 +110,13 @@ def allowed(job: JobView, agents: Agents, *, spent: bool = False) -> tuple[Choic
     it ends the job) nothing mandatory is outstanding.
     """
     known = facts(job, agents)
-    coming = outstanding(job, agents)
+    coming = outstanding(job, agents, spent=spent)
     due = {name for name in coming if agents[name].mandatory and not agents[name].final}
     asked = actions(job, agents)
     choices = []
     for name in sorted(coming):
         spec = agents[name]
         if not set(spec.requires) <= known or (spec.final and due):
-            continue
-        if spent and not spec.mandatory:
             continue
         worth, reason = spec.worth(job) or (0.0, "")
         mine = [action for action in asked if action in spec.remedies]
@@ -151,31 +156,31 @@ def compact(job: JobView, choices: Sequence[Choice]) -> dict[str, Any]:
 
 
 def next_step(job: JobView, choices: Sequence[Choice], ask: Ask) -> tuple[Choice, Decision]:
-    """Choose one of `choices` (best first): the model's, if it names one of them, else the first."""
-    view = compact(job, choices)
-    text = canonical_json(view)
-    alternatives = tuple({"agent": c.agent, "worth": c.worth, "reason": c.reason} for c in choices)
+    """Choose one of `choices` (best first): the model's, if it names one of them, else the first.
+
+    A reply that is not admissible or does not fit the form is refused with the reason, at most `MAX_REPAIRS` times.
+    """
+    text = canonical_json(compact(job, choices))
     known = {choice.agent: choice for choice in choices}
+    chosen, by, reasoning = choices[0], "offline", choices[0].reason
     refused: list[str] = []
-    digest = hashlib.sha256(text.encode()).hexdigest()
     for _ in range(1 + MAX_REPAIRS):
         try:
             reply = ask(_prompt(text, refused), Reply)
         except ModelUnavailable as exc:
             if exc.code != "MODEL_NONE":
                 refused.append(exc.message[:200])
+            if exc.code == "MODEL_INVALID":
+                continue
             break
         if reply.agent in known:
-            decision = Decision(
-                by="model", reasoning=reply.reasoning, view_sha256=digest, alternatives=alternatives,
-                refused=tuple(refused),
-            )  # fmt: skip
-            return known[reply.agent], decision
+            chosen, by, reasoning = known[reply.agent], "model", reply.reasoning
+            break
         refused.append(f"{shown(reply.agent)!r} is not admissible")
-    first = choices[0]
-    return first, Decision(
-        by="offline", reasoning=first.reason, view_sha256=digest, alternatives=alternatives, refused=tuple(refused)
-    )
+    return chosen, Decision(
+        by=by, reasoning=reasoning, view_sha256=hashlib.sha256(text.encode()).hexdigest(), refused=tuple(refused),
+        alternatives=tuple({"agent": c.agent, "worth": c.worth, "reason": c.reason} for c in choices),
+    )  # fmt: skip
 
 
 def _prompt(view: str, refused: Sequence[str]) -> str:

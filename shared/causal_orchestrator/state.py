@@ -310,9 +310,11 @@ def end(job: Job, state: JobState, *, now: datetime, error: Failure | None = Non
     if job.state not in LIVE_JOB:
         raise Fenced(f"the job has ended ({job.state})")
     progress = 100 if state in ("completed", "rejected") else job.progress
+    # An answered question stays, so that a resumed job does not put it again.
+    pause = job.pause if job.state == "open" else None
     return touch(
         job, now=now, state=state, status=TERMINAL_STATUS[state], ended_at=now, error=error, progress=progress,
-        current_agent=None, pause=None,
+        current_agent=None, pause=pause,
     )  # fmt: skip
 
 

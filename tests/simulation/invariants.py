@@ -61,7 +61,8 @@ class Invariants:
         self.results: dict[str, Any] = {}
         self.executions: Counter[str] = Counter()
         self.deliveries: Counter[str] = Counter()
-        self.questions: Counter[tuple[str, int]] = Counter()
+        self.questions: Counter[tuple[str, int, int]] = Counter()
+        self.answered: set[tuple[str, int]] = set()
         self.calls: Counter[str] = Counter()
         self.written: dict[str, Stored] = {}
         self.keys: dict[tuple[str, str], str] = {}
@@ -82,8 +83,13 @@ class Invariants:
         """M2: where nothing goes wrong, the sweeper has nothing to send."""
         world = self.world
         good = not world.fired and not world.crash_at and not world.unknown_at and not world.options.skew
+        good = good and world.options.delay <= 1
         dead = world.options.changes_dead or world.options.messages_dead
-        need("M2", topic == "changes" or dead or not good or getattr(actor, "name", "") != "sweep", "a message was not sent")
+        need(
+            "M2",
+            topic == "changes" or dead or not good or getattr(actor, "name", "") != "sweep",
+            "a message was not sent",
+        )
 
     def looked(self, actor: Any, path: str, document: Document | None) -> None:
         """Remember how many calls a coordinator saw when it last looked at a job."""
@@ -189,8 +195,11 @@ class Invariants:
     def _asked_once(self, job: str, old: Document, new: Document) -> None:
         if new["state"] == "awaiting_input" and old["state"] == "open":
             key = (job, new["pause"]["step"])
-            self.questions[key] += 1
-            need("P1", self.questions[key] == 1, "a person is asked the same twice")
+            self.questions[*key, new["resumed"]] += 1
+            again = key in self.answered or self.questions[*key, new["resumed"]] > 1
+            need("P1", not again, "a person is asked the same twice")
+        if old["state"] == "awaiting_input" and new["state"] == "open":
+            self.answered.add((job, new["pause"]["step"]))
         if old["state"] != "erased" and new["state"] != "erased":
             need("P2", old["answers"].items() <= new["answers"].items(), "an answer was forgotten")
 
@@ -227,7 +236,11 @@ class Invariants:
             self._reduces(path, places, new)
         if move == ("running", "queued"):
             rest = new["not_before"] - new["queued_at"] if new["not_before"] else timedelta(0)
-            need("M10", rest >= min(timedelta(minutes=5), timedelta(seconds=2) * 2 ** new["attempt"]), f"{path} is not to rest")
+            need(
+                "M10",
+                rest >= min(timedelta(minutes=5), timedelta(seconds=2) * 2 ** new["attempt"]),
+                f"{path} is not to rest",
+            )
         if move[1] == "succeeded":
             self._succeeded(path, places, new, job)
 
@@ -344,7 +357,11 @@ class Invariants:
             }.get(code, False)  # fmt: skip
             need("L2", legitimate, f"the job failed: {job.error} (step {last.number}, attempt {last.attempt})")
         elif job.state in ("completed", "rejected"):
-            peeked = "peeks" in traits and any((s.agent, s.state) == ("toy_explore", "succeeded") for s in steps)
+            peeked = (
+                "peeks" in traits
+                and job.answers.get("outcome", "y") == "y"
+                and any((s.agent, s.state) == ("toy_explore", "succeeded") for s in steps)
+            )
             need("B1", not peeked, "no one minds that outcome and treatment were read together")
             self._whole(job, steps)
             refused = "refuse" in traits and not client.question.preferences.plan_only
@@ -361,7 +378,9 @@ class Invariants:
         done = {step.agent for step in steps if step.state == "succeeded"}
         if self.world.agents is toy.AGENTS and not job.question.preferences.plan_only:
             missing = {n for n, spec in toy.AGENTS.items() if spec.mandatory} - done
-            need("S16", missing <= {s.agent for s in steps if s.state == "failed"} - {"toy_effect"}, f"without {missing}")
+            need(
+                "S16", missing <= {s.agent for s in steps if s.state == "failed"} - {"toy_effect"}, f"without {missing}"
+            )
         for step in steps:
             if step.agent == "toy_design" and step.result and job.answers.get("outcome"):
                 need("P2", step.result["question"]["outcome"] == job.answers["outcome"], "the answer did not count")

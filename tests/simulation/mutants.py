@@ -45,7 +45,9 @@ class Mutant:
     also: tuple[Edit, ...] = ()
 
 
-def m(name: str, rule: str, *edits: tuple[str, str, str], masked_by: str = "", also: Sequence[tuple[str, str, str]] = ()) -> Mutant:
+def m(
+    name: str, rule: str, *edits: tuple[str, str, str], masked_by: str = "", also: Sequence[tuple[str, str, str]] = ()
+) -> Mutant:
     return Mutant(name, rule, tuple(Edit(*e) for e in edits), masked_by, tuple(Edit(*e) for e in also))
 
 
@@ -148,7 +150,9 @@ def _apply(place: str, changes: Sequence[Edit], undo: ExitStack) -> None:
         owner = getattr(owner, name)
     old = vars(owner)[names[-1]]
     new = _changed(module, place, old, changes)
-    owners = [owner] if owner is not module else [mod for key, mod in list(sys.modules.items()) if key.startswith(PACKAGE)]
+    owners = (
+        [owner] if owner is not module else [mod for key, mod in list(sys.modules.items()) if key.startswith(PACKAGE)]
+    )
     for holder in owners:
         if vars(holder).get(names[-1]) is old or (not callable(old) and vars(holder).get(names[-1]) == old):
             undo.callback(setattr, holder, names[-1], old)
@@ -158,7 +162,9 @@ def _apply(place: str, changes: Sequence[Edit], undo: ExitStack) -> None:
 def _changed(module: Any, place: str, old: Any, changes: Sequence[Edit]) -> Any:
     """Return the constant or the function with its source edited."""
     if not callable(old):
-        line = next(line for line in inspect.getsource(module).splitlines() if line.startswith(place.split(".")[-1] + " = "))
+        line = next(
+            line for line in inspect.getsource(module).splitlines() if line.startswith(place.split(".")[-1] + " = ")
+        )
         text = line.split(" = ", 1)[1]
     else:
         inner = inspect.unwrap(old)
@@ -199,7 +205,9 @@ def main() -> int:
         alone = first_kill(mutant.edits, range(arguments.seeds))
         bare = first_kill((*mutant.edits, *mutant.also), range(arguments.seeds)) if mutant.also and not alone else None
         killed += alone is not None or bare is not None
-        rows.append(f"| {mutant.name} | {mutant.rule} | {_say(alone)} | {mutant.masked_by} | {_say(bare) if mutant.also else ''} |")
+        rows.append(
+            f"| {mutant.name} | {mutant.rule} | {_say(alone)} | {mutant.masked_by} | {_say(bare) if mutant.also else ''} |"
+        )
         print(rows[-1], f"{time.monotonic() - started:.1f} s", flush=True)
     print(f"{killed} of {len(chosen)} killed")
     if not arguments.only:

@@ -341,7 +341,9 @@ class World:
         )  # fmt: skip
         says = {} if rng.random() < 0.5 else {"outcome": "y2"}
         tenant = f"tenant{number % options.tenants}"
-        return Client(number, tenant, question, {"kind": "toy", "uri": f"toy{number}"}, f"key{number // options.tenants}", says)
+        return Client(
+            number, tenant, question, {"kind": "toy", "uri": f"toy{number}"}, f"key{number // options.tenants}", says
+        )
 
     def _people(self) -> None:
         """Lay out what each person will do, and when."""
