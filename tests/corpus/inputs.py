@@ -328,6 +328,51 @@ C: dict[str, bytes | Callable[[Path], Path]] = {
 }
 
 
+def study(n: int = 200, **columns: Callable[[np.ndarray, np.ndarray, np.ndarray], object]) -> bytes:
+    """A confounded study with the effect 2; `columns` make or replace columns from treatment, outcome and covariate."""
+    rng = np.random.default_rng(20)
+    x = rng.normal(size=n)
+    t = (rng.random(n) < 1 / (1 + np.exp(-x))).astype(int)
+    y = 2 * t + x + rng.normal(size=n)
+    frame = pd.DataFrame({"t": t, "y": y, "x": x})
+    for name, make in columns.items():
+        frame[name] = make(t, y, x)
+    return frame.to_csv(index=False).encode()
+
+
+def panel(n: int = 40) -> bytes:
+    """Units seen in six years, one year of one unit twice, with different outcomes."""
+    rng = np.random.default_rng(21)
+    unit, year = np.repeat(np.arange(n), 6), np.tile(np.arange(2000, 2006), n)
+    t = ((unit < n // 2) & (year >= 2003)).astype(int)
+    frame = pd.DataFrame({"unit": unit, "year": year, "t": t, "y": t + unit / 10 + rng.normal(size=len(unit))})
+    return pd.concat([frame, frame.iloc[[7]].assign(y=99.0)]).to_csv(index=False).encode()
+
+
+def hostile_names() -> bytes:
+    frame = pd.read_csv(io.BytesIO(study()))
+    return (
+        frame.rename(columns={"t": NASTY, "y": "</script><img src=x onerror=alert(1)>", "x": "{{7*7}}"})
+        .to_csv(index=False)
+        .encode()
+    )
+
+
+# Cases that only a whole analysis can judge.
+LATER: dict[str, bytes | Callable[[Path], Path]] = {
+    "C16-analysis": study(arm=lambda t, y, x: np.where(t == 1, "drug", "None")),
+    "C20": study(t=lambda t, y, x: (np.arange(len(t)) == 5).astype(int)),
+    "C20-few": study(t=lambda t, y, x: (np.arange(len(t)) < 5).astype(int)),
+    "C21": study(t=lambda t, y, x: (x > 0).astype(int)),
+    "C22-duplicate": study(x2=lambda t, y, x: x),
+    "C22-copy": study(c=lambda t, y, x: 3 * t + 1),
+    "C25-analysis": study(x=lambda t, y, x: x * 1e308 / 4),
+    "C31": panel(),
+    "C34-leakage": study(final=lambda t, y, x: y + 1e-6 * x),
+    "C6-analysis": hostile_names(),
+}
+
+
 def write(key: str, folder: Path) -> Path:
     """Write one input into an empty folder and return its path."""
     made = INPUTS[key]
@@ -336,4 +381,4 @@ def write(key: str, folder: Path) -> Path:
     return made(folder)
 
 
-INPUTS = D | C
+INPUTS = D | C | LATER
