@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from causal_orchestrator.datasets.remarks import Remarks
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.question import shown
 
+PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")  # how pandas stores an index without a name
 EXTENSION = b"ARROW:extension:name"
 BATCH_ROWS = 8_192
 DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError)  # what decoders raise on malformed bytes
@@ -121,11 +123,9 @@ def normalise(schema: Any, batches: list[Any], limits: Limits, remarks: Remarks)
     InputError
         ``CELL_TOO_LONG``, ``NUL_BYTE``, ``NON_FINITE`` or ``DATE_RANGE``.
     """
-    metadata = schema.pandas_metadata or {}
-    index = {c for c in metadata.get("index_columns", ()) if isinstance(c, str) and c.startswith("__index_level_")}
     columns, names = [], []
     for position, field in enumerate(schema):
-        if field.name in index:
+        if PANDAS_INDEX.fullmatch(field.name):
             remarks.add("INDEX_DROPPED", field.name)
             continue
         chunks = [batch.column(position) for batch in batches]
