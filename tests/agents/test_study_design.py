@@ -219,12 +219,29 @@ def test_a_graph_without_a_backdoor_set_is_blocked() -> None:
     assert "NOT_IDENTIFIED" in codes(plan(found={"confounder_discovery": shut}).blockers)
 
 
-def test_a_constant_outcome_is_blocked_by_its_marginal() -> None:
-    column = ColumnSummary(name="y", alias="x0", kind="constant", dtype="float64", n=400, n_missing=0, n_unique=1)
+def outcome_column(kind: str, n_missing: int, n_unique: int) -> dict[str, Record]:
+    column = ColumnSummary(
+        name="y",
+        alias="x0",
+        kind=kind,  # type: ignore[arg-type]
+        dtype="float64",
+        n=400,
+        n_missing=n_missing,
+        n_unique=n_unique,
+    )
     snapshot = Snapshot(
         sha256="0", source_sha256="0", source_name="d", n_rows=400, n_columns=4, columns=(column,), format="csv"
     )
-    assert "OUTCOME_CONSTANT" in codes(plan(found={"dataset_fetcher": snapshot}).blockers)
+    return {"dataset_fetcher": snapshot}
+
+
+def test_a_constant_outcome_is_blocked_by_its_marginal() -> None:
+    assert "OUTCOME_CONSTANT" in codes(plan(found=outcome_column("constant", 0, 1)).blockers)
+
+
+def test_many_missing_outcomes_are_said() -> None:
+    assert "OUTCOME_MISSING" in codes(plan(found=outcome_column("numeric", 40, 99)).warnings)
+    assert "OUTCOME_MISSING" not in codes(plan(found=outcome_column("numeric", 4, 99)).warnings)
 
 
 def test_a_treatment_later_than_the_outcome_is_blocked() -> None:

@@ -51,6 +51,8 @@ THRESHOLDS: Mapping[str, float] = {
     "min_per_arm": 10.0,
 }
 MIN_PER_ARM = 10
+# Share of missing outcomes from which it is said.
+MISSING_OUTCOMES = 0.05
 
 _ESTIMANDS: Mapping[str, tuple[str, ...]] = {
     "randomized": ("ATE", "ATT", "ATO"),
@@ -560,6 +562,11 @@ def _warnings(study: _Study, taken: _Design) -> tuple[Note, ...]:
         notes.append(
             _block("OVERLAP", f"only {overlap:.0%} of the units have an estimated propensity within [0.05, 0.95]")
         )
+    outcome = study.found.column(study.question.outcome)
+    if outcome is not None and outcome.n and outcome.n_missing / outcome.n > MISSING_OUTCOMES:
+        share = outcome.n_missing / outcome.n
+        message = f"{share:.0%} of the outcomes are missing; rows without one are left out, which may not be harmless"
+        notes.append(Note(code="OUTCOME_MISSING", message=message, columns=(outcome.name,)))
     if study.refuted:
         notes.append(
             Note(
