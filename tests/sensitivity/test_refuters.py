@@ -222,6 +222,16 @@ def test_the_balance_test_sees_confounding():
     assert result.passed is False
 
 
+def test_the_balance_test_of_many_rows_agrees_with_its_permutations(monkeypatch):
+    problem = linear(n=2000, confounding=0.03)
+    estimate = refit_with("difference_in_means")(problem)
+    exact = balance_test.analyse(problem, estimate, seed=0).details["p_value"]
+    monkeypatch.setattr(balance_test, "ASYMPTOTIC_ROWS", 1000)
+    asymptotic = balance_test.analyse(problem, estimate, seed=0).details
+    assert asymptotic["draws"] == 0
+    assert asymptotic["p_value"] == pytest.approx(exact, abs=0.05)  # three errors of a share over 999 draws
+
+
 def test_worst_case_bounds_have_width_one_and_hold_the_difference():
     problem = linear()
     binary = replace(problem, outcome=(problem.outcome > 0).astype(float), outcome_kind="binary")

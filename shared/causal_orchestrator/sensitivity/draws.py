@@ -100,6 +100,8 @@ def _strata(problem: Problem, first: NDArray[np.int64] | None) -> NDArray[np.int
 
 def _shuffle(strata: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return positions shuffled within strata."""
+    if not strata.any():
+        return rng.permutation(len(strata))
     target = np.argsort(strata, kind="stable")
     source = np.lexsort((rng.random(len(strata)), strata))
     order = np.empty(len(strata), dtype=np.int64)
