@@ -124,6 +124,20 @@ def test_a_clean_end_leaves_no_process_no_loan_and_no_scratch(store: Store) -> N
     assert (store.home / "lock").read_bytes() == b""
 
 
+def test_the_loop_leaves_no_byte_of_an_erased_job(store: Store) -> None:
+    canary = "canary-77ab"
+    job = runtime.start_job(store.backends, Question(query=canary), {"kind": "none"}, tenant=TENANT)
+    laptop.run(settings(store, 0), job_ids=[job], agents=TOYS)
+    assert _files_with(store, canary)
+    runtime.erase(store.backends, job, tenant=TENANT)
+    laptop.run(settings(store, 0), agents=TOYS, idle=0.5)
+    assert _files_with(store, canary) == []
+
+
+def _files_with(store: Store, text: str) -> list[str]:
+    return [p.name for p in store.home.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]
+
+
 # --- what dies on the way -----------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from causal_orchestrator import runtime
 from causal_orchestrator.agents import Spec
 from causal_orchestrator.backends.local import Store, open_store
 from causal_orchestrator.backends.local.presence import lock
-from causal_orchestrator.backends.local.queue import CHANGES, WORK
+from causal_orchestrator.backends.local.queue import CHANGES, WORK, Delivery
 from causal_orchestrator.errors import CausalError, Retriable
 from causal_orchestrator.log import event
 from causal_orchestrator.settings import Settings
@@ -31,6 +31,7 @@ from causal_orchestrator.worker import GRACE_SECONDS, POLL_SECONDS, agents_at, d
 
 AGENTS = "causal_orchestrator.agents:AGENTS"
 SWEEP_SECONDS = 60.0
+CENSUS_SECONDS = 2.0
 WATCH_SECONDS = 1.0
 BATCH = 32
 MAX_EARLY_DEATHS = 5
@@ -63,6 +64,7 @@ class _Loop:
     seen: dict[str, Job] = field(default_factory=dict)
     early_deaths: int = 0
     failures: int = 0
+    scrubbed: set[str] = field(default_factory=set)
 
 
 def run(
@@ -121,6 +123,13 @@ def serve_loop(settings: Settings, *, stop: threading.Event, agents: str = AGENT
             loop.seen.clear()
 
 
+def scrub(settings: Settings) -> None:
+    """Leave no byte of what was erased in the store's file (the loop does so itself within a minute)."""
+    store = open_store(settings)
+    store.database.scrub()
+    store.close()
+
+
 # --- delivering ---------------------------------------------------------------------------------------------------
 
 
@@ -146,13 +155,15 @@ def _turn(loop: _Loop, on_change: OnChange | None) -> bool:
 def _handle(loop: _Loop, on_change: OnChange | None) -> bool:
     store = loop.store
     handled = False
-    lanes = (CHANGES,) if loop.workers else (CHANGES, WORK)
-    for lane in lanes:
-        for delivery in store.queue.take(lane, holder=store.presence.name, limit=BATCH if lane == CHANGES else 1):
-            deliver(store, delivery, loop.agents)
+    for lane, limit in ((CHANGES, BATCH),) if loop.workers else ((CHANGES, BATCH), (WORK, 1)):
+        done: list[Delivery] = []
+        for delivery in store.queue.take(lane, holder=store.presence.name, limit=limit):
+            done += deliver(store, delivery, loop.agents)
             handled = True
             if lane == CHANGES:
                 _look(loop, [str(delivery.body["job_id"])], on_change)
+        if done:
+            store.queue.acknowledge(*done)
     if handled:
         _nudge(loop)
     return handled
@@ -225,31 +236,41 @@ def _lead(store: Store) -> int | None:
 
 
 def _sweep(loop: _Loop, held: int | None, over: threading.Event) -> None:
-    """Sweep at once and every minute, as long as this process leads.
+    """Bury the dead every few seconds and sweep at once and every minute, as long as this process leads.
 
     The first time every queued step counts as overdue: the process before may have died before it sent it.
     """
-    patience = timedelta(0)
+    due, patience = 0.0, timedelta(0)
     while not over.is_set():
         try:
             held = _lead(loop.store) if held is None else held
             if held is not None:
-                _sweep_once(loop, patience)
-                patience = RESEND_AFTER
+                _bury(loop.store)
+                if time.monotonic() >= due:
+                    _sweep_once(loop, patience)
+                    due, patience = time.monotonic() + SWEEP_SECONDS, RESEND_AFTER
         except CausalError as exc:
             event("sweep_failed", severity="WARNING", error=exc.code)
-        over.wait(SWEEP_SECONDS)
+        over.wait(CENSUS_SECONDS)
     if held is not None:
         os.ftruncate(held, 0)
         os.close(held)
 
 
+def _bury(store: Store) -> None:
+    """Free what processes held that are no longer there."""
+    for name in store.presence.dead():
+        release(store, name)
+        store.presence.bury(name)
+
+
 def _sweep_once(loop: _Loop, patience: timedelta) -> None:
-    for name in loop.store.presence.dead():
-        release(loop.store, name)
-        loop.store.presence.bury(name)
     runtime.sweep(loop.store.backends, agents=loop.agents, patience=patience)
     runtime.collect(loop.store.backends)
+    erased = {path for path, _ in loop.store.backends.documents.list("receipts", where={"settled": False})}
+    if erased - loop.scrubbed:
+        loop.store.database.scrub()
+        loop.scrubbed |= erased
 
 
 def release(store: Store, name: str, *, death: str | None = None) -> None:

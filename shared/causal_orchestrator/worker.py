@@ -41,17 +41,17 @@ def main(name: str, agents_path: str) -> None:
     threading.Thread(target=_listen, args=(wake, over), daemon=True).start()
     cold = _modules(agents)
     held: list[Delivery] = []
+    done: list[Delivery] = []
     with background(lambda: store.queue.extend(*held), VISIBILITY / 4):
         while not over.is_set():
             try:
-                held[:] = store.queue.take(WORK, holder=name)
-                if held:
-                    deliver(store, held[0], agents)
-                    os.write(told, b"\n")
+                held[:] = store.queue.take(WORK, holder=name, done=done)
+                done = deliver(store, held[0], agents) if held else []
             except Retriable as exc:
                 event("worker_failed", severity="WARNING", error=exc.code)
                 over.wait(REST_SECONDS)
             if held:
+                os.write(told, b"\n")
                 held.clear()
             elif next(cold, None) is None:
                 wake.wait(POLL_SECONDS)
@@ -66,8 +66,8 @@ def agents_at(path: str) -> Mapping[str, Spec]:
     return found
 
 
-def deliver(store: Store, delivery: Delivery, agents: Mapping[str, Spec]) -> None:
-    """Do what a message asks for and settle it; what fails is delivered again later."""
+def deliver(store: Store, delivery: Delivery, agents: Mapping[str, Spec]) -> list[Delivery]:
+    """Do what a message asks for; return it if it is done, give it back (to come again later) if it failed."""
     body = delivery.body
     try:
         if delivery.topic == CHANGES:
@@ -79,8 +79,8 @@ def deliver(store: Store, delivery: Delivery, agents: Mapping[str, Spec]) -> Non
         code = exc.code if isinstance(exc, CausalError) else type(exc).__name__
         event("delivery_failed", severity="WARNING", job_id=body.get("job_id"), topic=delivery.topic, error=code)
         store.queue.refuse(delivery, f"{code}: {exc}")
-    else:
-        store.queue.acknowledge(delivery)
+        return []
+    return [delivery]
 
 
 @contextmanager

@@ -28,16 +28,20 @@ class Presence:
         """Return this process's own folder."""
         mine = self._folder / self.name
         if self._held is None:
+            # It gets its name only once it is locked: no one may take it for a dead one's on the way.
+            fresh = self._folder / f".{self.name}"
             with translated():
-                mine.mkdir(mode=0o700, exist_ok=True)
-                self._held = lock(mine / LOCK)
+                fresh.mkdir(mode=0o700)
+                self._held = lock(fresh / LOCK)
+                fresh.rename(mine)
         return mine
 
     def dead(self) -> list[str]:
         """Return the processes that have ended without leaving."""
         found = []
         for folder in sorted(self._folder.iterdir()) if self._folder.is_dir() else []:
-            held = None if folder.name == self.name else lock(folder / LOCK)
+            skipped = folder.name == self.name or folder.name.startswith(".")
+            held = None if skipped else lock(folder / LOCK)
             if held is not None:
                 os.close(held)
                 found.append(folder.name)
@@ -45,7 +49,8 @@ class Presence:
 
     def bury(self, name: str) -> None:
         """Remove what a dead process has left behind."""
-        shutil.rmtree(self._folder / name, ignore_errors=True)
+        for folder in (name, f".{name}"):
+            shutil.rmtree(self._folder / folder, ignore_errors=True)
 
     def leave(self) -> None:
         """Remove this process's folder."""
