@@ -277,3 +277,26 @@ def test_damaged_files_of_every_format_end_in_a_table_or_a_typed_error(tmp_path:
         path.write_bytes(data[: rng.integers(1, len(data))] if i % 7 == 0 else data)
         with contextlib.suppress(InputError):
             writing.describe(read.read(path, tmp_path, Limits(decoded_bytes=1 << 24)), source_sha256="", name="x")
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "codes"),
+    [
+        (["yes", "Yes", "YES"], pa.string(), set()),
+        (["TRUE", "false", "NA"], pa.bool_(), {"BOOLEAN_READ", "MISSING_TOKENS"}),
+        (["1", "0", "yes"], pa.string(), {"BINARY_AMBIGUOUS"}),
+        (["-9223372036854775808", "5", "6"], pa.int64(), {"PRECISION"}),
+        (["007", "008", "NA"], pa.string(), {"ID_LIKE", "LEVEL_LOOKS_MISSING"}),
+        (["0.5", "00.5", ".5"], pa.float64(), set()),
+        (["2024/1/5", "2024/12/31", ""], pa.timestamp("us"), {"DATE_READ"}),
+        (["31/12/2023", "1/2/2024", ""], pa.timestamp("us"), {"DATE_READ"}),
+        (["2024-01-01T00:00:00Z", "2024-01-01T00:00:00+09:00", ""], pa.timestamp("us"), {"DATE_READ", "TIMEZONE"}),
+        (["  ", "1.5", "2.5"], pa.float64(), {"SENTINEL_SUSPECT"}),
+    ],
+)
+def test_each_rule_of_the_text_policy(cells: list[str], kind: object, codes: set[str], tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(as_csv([["t", "x"], *[[str(i), cell] for i, cell in enumerate(cells)]]))
+    found = read.read(path, tmp_path, Limits())
+    assert found.table.schema.field("x").type == kind
+    assert {note.code for note in found.remarks.tell()} == codes

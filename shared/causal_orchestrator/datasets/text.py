@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +49,19 @@ PAIRS = (frozenset(("true", "false")), frozenset(("yes", "no")), frozenset(("y",
 TRUE = frozenset(("true", "yes", "y", "t"))
 BOOLEAN_WORDS = frozenset().union(*PAIRS) | {"0", "1"}
 EXACT = 1 << 53
+MOST_SPELLINGS = 64  # a column with more distinct words is no column of booleans
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A column as its distinct texts, the code of each row, and which texts are blank or words for missing."""
+
+    name: str
+    levels: Any
+    codes: Any
+    counts: Any
+    blank: Any
+    missing: Any
 
 
 def parse(name: str, values: Any, remarks: Remarks, *, only_dates: bool = False) -> Any:
@@ -76,17 +90,15 @@ def parse(name: str, values: Any, remarks: Remarks, *, only_dates: bool = False)
     levels, codes = encode(values)
     counts = np.bincount(codes, minlength=len(levels) + 1)[: len(levels)]
     blank = _matches(levels, r"^\s*$")
+    cells = _Cells(name, levels, codes, counts, blank, missing=blank | _among(levels, MISSING))
     if blank.all():
         return _spread(pa.nulls(len(levels), pa.float64()), codes)
-    missing = blank | _among(levels, MISSING)
     if not only_dates:
-        typed = _numbers_or_booleans(name, levels, codes, counts, missing, blank, remarks)
+        typed = _numbers_or_booleans(cells, remarks)
         if typed is not None:
             return typed
-    style = _date_style(levels, missing)
-    if style and not missing.all():
-        return _dates(name, levels, codes, counts, missing, blank, style, remarks)
-    return _text(name, levels, codes, counts, blank, remarks)
+    style = _date_style(cells)
+    return _text(cells, remarks) if style is None else _dates(cells, style, remarks)
 
 
 def encode(values: Any) -> tuple[Any, Any]:
@@ -113,55 +125,41 @@ def dressed(levels: Any) -> Any:
     return _matches(levels, DRESSED) | _matches(levels, NUMBER)
 
 
-def _numbers(
-    name: str,
-    levels: Any,
-    codes: Any,
-    counts: Any,
-    number: Any,
-    infinite: Any,
-    missing: Any,
-    blank: Any,
-    remarks: Remarks,
-) -> Any:
-    kept = levels.filter(pa.array(number | infinite))
-    if _matches(kept, PADDED).any() and _matches(kept, WHOLE).all():
-        remarks.add("ID_LIKE", name)
-        return _text(name, levels, codes, counts, blank, remarks)
-    refuse_infinite(name, int(counts[infinite].sum()))
-    whole = bool(_matches(kept, WHOLE).all())
-    if whole and not _fits(kept):
-        remarks.add("PRECISION", name)
-        return _text(name, levels, codes, counts, blank, remarks)
-    typed = _cast(levels, number, pa.int64() if whole else pa.float64())
-    if whole and pc.max(pc.abs(typed)).as_py() > EXACT:
-        remarks.add("PRECISION", name)
-    if not whole:
-        values = typed.to_numpy(zero_copy_only=False)
-        refuse_infinite(name, int(counts[np.isinf(values)].sum()))
-    _remark_missing(name, counts, missing & ~blank, remarks)
-    sentinels = int(counts[~number & ~missing].sum()) + int(
-        counts[blank & (np.asarray(pc.binary_length(levels)) > 0)].sum()
-    )
-    if sentinels:
-        remarks.add("SENTINEL_SUSPECT", name, sentinels)
-    return _spread(typed, codes)
-
-
-def _numbers_or_booleans(
-    name: str, levels: Any, codes: Any, counts: Any, missing: Any, blank: Any, remarks: Remarks
-) -> Any:
-    number = _matches(levels, NUMBER)
-    absent = missing | _among(levels, SENTINELS)
-    infinite = _matches(levels, INFINITE)
+def _numbers_or_booleans(cells: _Cells, remarks: Remarks) -> Any:
+    """Return the typed column, or None where it is neither."""
+    number, infinite = _matches(cells.levels, NUMBER), _matches(cells.levels, INFINITE)
+    absent = cells.missing | _among(cells.levels, SENTINELS)
     if (number | infinite).any() and (number | infinite | absent).all():
-        return _numbers(name, levels, codes, counts, number, infinite, missing, blank, remarks)
-    words = {word.casefold() for word in levels.filter(pa.array(~missing)).to_pylist()[:64]}
-    if words in PAIRS and (~missing).sum() <= 64:
-        return _booleans(name, levels, codes, counts, missing, blank, remarks)
-    if words and words <= BOOLEAN_WORDS and not number.all():
-        remarks.add("BINARY_AMBIGUOUS", name)
+        return _numbers(cells, number, infinite, remarks)
+    if (~cells.missing).sum() > MOST_SPELLINGS:
+        return None
+    words = {word.casefold() for word in cells.levels.filter(pa.array(~cells.missing)).to_pylist()}
+    if words in PAIRS:
+        return _booleans(cells, remarks)
+    if words <= BOOLEAN_WORDS and not any(words <= pair for pair in PAIRS):
+        remarks.add("BINARY_AMBIGUOUS", cells.name)
     return None
+
+
+def _numbers(cells: _Cells, number: Any, infinite: Any, remarks: Remarks) -> Any:
+    kept = cells.levels.filter(pa.array(number | infinite))
+    whole = bool(_matches(kept, WHOLE).all())
+    refuse_infinite(cells.name, int(cells.counts[infinite].sum()))
+    if whole and (_matches(kept, PADDED).any() or not _fits(kept)):
+        remarks.add("ID_LIKE" if _fits(kept) else "PRECISION", cells.name)
+        return _text(cells, remarks)
+    typed = _cast(cells.levels, number, pa.int64() if whole else pa.float64())
+    if whole:
+        bounds = pc.min_max(typed).as_py()
+        if max(-bounds["min"], bounds["max"]) > EXACT:
+            remarks.add("PRECISION", cells.name)
+    else:
+        refuse_infinite(cells.name, int(cells.counts[np.isinf(typed.to_numpy(zero_copy_only=False))].sum()))
+    _remark_missing(cells, remarks)
+    odd = (~number & ~cells.missing) | (cells.blank & _matches(cells.levels, r"^\s+$"))
+    if cells.counts[odd].sum():
+        remarks.add("SENTINEL_SUSPECT", cells.name, int(cells.counts[odd].sum()))
+    return _spread(typed, cells.codes)
 
 
 def refuse_infinite(name: str, count: int) -> None:
@@ -193,20 +191,22 @@ def _cast(levels: Any, kept: Any, kind: Any) -> Any:
     return pc.if_else(pa.array(kept), plain, pa.scalar(None, levels.type)).cast(kind)
 
 
-def _remark_missing(name: str, counts: Any, tokens: Any, remarks: Remarks) -> None:
-    if counts[tokens].sum():
-        remarks.add("MISSING_TOKENS", name, int(counts[tokens].sum()))
+def _remark_missing(cells: _Cells, remarks: Remarks) -> None:
+    count = int(cells.counts[cells.missing & ~cells.blank].sum())
+    if count:
+        remarks.add("MISSING_TOKENS", cells.name, count)
 
 
-def _booleans(name: str, levels: Any, codes: Any, counts: Any, missing: Any, blank: Any, remarks: Remarks) -> Any:
-    typed = [None if gone else word.casefold() in TRUE for word, gone in zip(levels.to_pylist(), missing, strict=True)]
-    remarks.add("BOOLEAN_READ", name)
-    _remark_missing(name, counts, missing & ~blank, remarks)
-    return _spread(pa.array(typed, pa.bool_()), codes)
+def _booleans(cells: _Cells, remarks: Remarks) -> Any:
+    known = zip(cells.levels.to_pylist(), cells.missing, strict=True)
+    typed = [None if gone else word.casefold() in TRUE for word, gone in known]
+    remarks.add("BOOLEAN_READ", cells.name)
+    _remark_missing(cells, remarks)
+    return _spread(pa.array(typed, pa.bool_()), cells.codes)
 
 
-def _date_style(levels: Any, missing: Any) -> str | None:
-    kept = levels.filter(pa.array(~missing))
+def _date_style(cells: _Cells) -> str | None:
+    kept = cells.levels.filter(pa.array(~cells.missing))
     styles = {
         "iso": _matches(kept, ISO),
         "year first": _matches(kept, YEAR_FIRST),
@@ -218,46 +218,46 @@ def _date_style(levels: Any, missing: Any) -> str | None:
     return found[0] if len(found) == 1 else "mixed"
 
 
-def _dates(
-    name: str, levels: Any, codes: Any, counts: Any, missing: Any, blank: Any, style: str, remarks: Remarks
-) -> Any:
-    texts = [None if gone else text for text, gone in zip(levels.to_pylist(), missing, strict=True)]
+def _dates(cells: _Cells, style: str, remarks: Remarks) -> Any:
+    told = np.flatnonzero(~cells.missing)
+    texts = cells.levels.take(pa.array(told)).to_pylist()
     if style == "mixed":
-        _refuse_dates(name, "mixes several ways of writing dates", codes, np.flatnonzero(~missing)[-1:])
-    if style == "year last":
-        order = _day_month_order(name, texts, codes)
-        if order is None:
-            remarks.add("DATE_AMBIGUOUS", name)
-            return _text(name, levels, codes, counts, blank, remarks)
-        texts = [None if t is None else _reorder(t, order) for t in texts]
-    elif style == "year first":
-        texts = [None if t is None else _reorder(t, "ymd") for t in texts]
-    times = [None if t is None else _time(t) for t in texts]
-    bad = np.array(
-        [i for i, (t, time) in enumerate(zip(texts, times, strict=True)) if t is not None and time is None], int
-    )
-    if bad.size:
-        _refuse_dates(name, "holds dates that do not exist", codes, bad)
-    aware = {time.tzinfo is not None for time in times if time is not None}
+        _refuse_dates(cells, "mixes several ways of writing dates", told[-1:])
+    order = {"iso": None, "year first": "ymd"}[style] if style != "year last" else _day_month_order(cells, told, texts)
+    if style == "year last" and order is None:
+        remarks.add("DATE_AMBIGUOUS", cells.name)
+        return _text(cells, remarks)
+    times = [_time(text if order is None else _reorder(text, order)) for text in texts]
+    bad = [i for i, time in zip(told, times, strict=True) if time is None]
+    if bad:
+        _refuse_dates(cells, "holds dates that do not exist", bad)
+    found = _to_utc(cells, [time for time in times if time is not None], told, remarks)
+    if any(time.year in (1, 9999) for time in found):
+        remarks.add("SENTINEL_SUSPECT", cells.name)
+    remarks.add("DATE_READ", cells.name)
+    _remark_missing(cells, remarks)
+    typed: list[datetime | None] = [None] * len(cells.levels)
+    for i, time in zip(told, found, strict=True):
+        typed[i] = time
+    return _spread(pa.array(typed, pa.timestamp("us")), cells.codes)
+
+
+def _to_utc(cells: _Cells, times: list[datetime], told: Any, remarks: Remarks) -> list[datetime]:
+    aware = {time.tzinfo is not None for time in times}
     if len(aware) > 1:
-        _refuse_dates(name, "mixes times with and without a time zone", codes, np.flatnonzero(~missing)[-1:])
-    if aware == {True}:
-        remarks.add("TIMEZONE", name)
-        times = [None if t is None else _utc(t) for t in times]
-    if any(t is not None and t.year in (1, 9999) for t in times):
-        remarks.add("SENTINEL_SUSPECT", name)
-    remarks.add("DATE_READ", name)
-    _remark_missing(name, counts, missing & ~blank, remarks)
-    return _spread(pa.array(times, pa.timestamp("us")), codes)
+        _refuse_dates(cells, "mixes times with and without a time zone", told[-1:])
+    if aware == {False}:
+        return times
+    remarks.add("TIMEZONE", cells.name)
+    return [_utc(time) for time in times]
 
 
-def _day_month_order(name: str, texts: Sequence[str | None], codes: Any) -> str | None:
-    parts = {i: [int(p) for p in re.split("[/.-]", text)] for i, text in enumerate(texts) if text is not None}
-    day_first = [i for i, (first, _, _) in parts.items() if first > 12]
-    month_first = [i for i, (_, second, _) in parts.items() if second > 12]
+def _day_month_order(cells: _Cells, told: Any, texts: Sequence[str]) -> str | None:
+    parts = [[int(part) for part in re.split("[/.-]", text)] for text in texts]
+    day_first = [i for i, (first, _, _) in zip(told, parts, strict=True) if first > 12]
+    month_first = [i for i, (_, second, _) in zip(told, parts, strict=True) if second > 12]
     if day_first and month_first:
-        fewer = min((day_first, month_first), key=len)
-        _refuse_dates(name, "mixes day/month with month/day", codes, np.array(fewer))
+        _refuse_dates(cells, "mixes day/month with month/day", min((day_first, month_first), key=len))
     return "dmy" if day_first else "mdy" if month_first else None
 
 
@@ -280,19 +280,19 @@ def _utc(time: datetime) -> datetime:
         return time.replace(tzinfo=None)
 
 
-def _refuse_dates(name: str, what: str, codes: Any, bad: Any) -> None:
-    rows = [int(i) + 1 for i in np.flatnonzero(np.isin(codes, bad))[:5]]
+def _refuse_dates(cells: _Cells, what: str, bad: Any) -> None:
+    rows = [int(i) + 1 for i in np.flatnonzero(np.isin(cells.codes, bad))[:5]]
     raise InputError(
-        f"column {shown(name)!r} {what} (data rows {', '.join(map(str, rows))}, …); write all of them as YYYY-MM-DD",
+        f"column {shown(cells.name)!r} {what} (data rows {', '.join(map(str, rows))}, …); write all of them as YYYY-MM-DD",
         code="DATE_PARSE",
-        details={"column": shown(name), "rows": rows},
+        details={"column": shown(cells.name), "rows": rows},
     )
 
 
-def _text(name: str, levels: Any, codes: Any, counts: Any, blank: Any, remarks: Remarks) -> Any:
-    remark_text(name, levels, counts, blank, remarks)
-    empty = pa.array(np.asarray(pc.equal(levels, "")))
-    return _spread(pc.if_else(empty, pa.scalar(None, levels.type), levels), codes)
+def _text(cells: _Cells, remarks: Remarks) -> Any:
+    remark_text(cells.name, cells.levels, cells.counts, cells.blank, remarks)
+    empty = pc.equal(cells.levels, "")
+    return _spread(pc.if_else(empty, pa.scalar(None, cells.levels.type), cells.levels), cells.codes)
 
 
 def remark_text(name: str, levels: Any, counts: Any, blank: Any, remarks: Remarks) -> None:
