@@ -27,13 +27,12 @@ from causal_orchestrator.errors import CausalError, Retriable
 from causal_orchestrator.log import event
 from causal_orchestrator.settings import Settings
 from causal_orchestrator.state import LIVE_JOB, RESEND_AFTER, Job, job_path, lease_path
-from causal_orchestrator.worker import GRACE_SECONDS, POLL_SECONDS, agents_at, deliver
+from causal_orchestrator.worker import BATCH, GRACE_SECONDS, POLL_SECONDS, agents_at, deliver
 
 AGENTS = "causal_orchestrator.agents:AGENTS"
 SWEEP_SECONDS = 60.0
 CENSUS_SECONDS = 2.0
 WATCH_SECONDS = 1.0
-BATCH = 32
 MAX_EARLY_DEATHS = 5
 MAX_FAILURES = 10
 ONE_THREAD = (

@@ -26,6 +26,8 @@ from causal_orchestrator.settings import Settings
 POLL_SECONDS = 0.02
 GRACE_SECONDS = 5.0
 REST_SECONDS = 1.0
+BATCH = 32  # what the main process takes from the change feed at once
+SHARE = 8  # what a worker without work takes from it when more than that is due
 
 
 def main(name: str, agents_path: str) -> None:
@@ -46,7 +48,8 @@ def main(name: str, agents_path: str) -> None:
         while not over.is_set():
             try:
                 held[:] = store.queue.take(WORK, holder=name, done=done)
-                done = deliver(store, held[0], agents) if held else []
+                held[:] = held or store.queue.take(CHANGES, holder=name, limit=SHARE, behind=BATCH)
+                done = [delivery for loan in held for delivery in deliver(store, loan, agents)]
             except Retriable as exc:
                 event("worker_failed", severity="WARNING", error=exc.code)
                 over.wait(REST_SECONDS)

@@ -83,13 +83,16 @@ class LocalQueue:
         """Leave word for the coordinator, inside the transaction that writes the step."""
         self._add(connection, CHANGES, CHANGES, _text({"job_id": job}), self._time())
 
-    def take(self, lane: str, *, holder: str, limit: int = 1, done: Sequence[Delivery] = ()) -> list[Delivery]:
+    def take(
+        self, lane: str, *, holder: str, limit: int = 1, done: Sequence[Delivery] = (), behind: int = 0
+    ) -> list[Delivery]:
         """Borrow up to `limit` messages that are due, oldest first; those `done` are acknowledged on the way.
 
+        With `behind`, nothing is borrowed unless more than that many are due: a helper's share.
         A loan that is lost with the power is only a delivery more, so these commits do not wait for the disk.
         """
         now = self._time()
-        if not done and not self._is_due(lane, now):
+        if not done and not self._is_due(lane, now, behind):
             return []
         taken = []
         with self._database.transaction(durable=False) as connection:
@@ -154,9 +157,10 @@ class LocalQueue:
             found = self._database.connection().execute("SELECT topic, body, error FROM dead_letters ORDER BY id")
             return [(topic, json.loads(body), error) for topic, body, error in found]
 
-    def _is_due(self, lane: str, now: float) -> bool:
+    def _is_due(self, lane: str, now: float, behind: int) -> bool:
         with translated():
-            return self._database.connection().execute(DUE, (lane, now, 1)).fetchone() is not None
+            found = self._database.connection().execute(f"{DUE} OFFSET ?", (lane, now, 1, behind))
+            return found.fetchone() is not None
 
     def _time(self) -> float:
         return self._now().timestamp()
