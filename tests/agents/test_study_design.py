@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tests.agents.reader import FrameReader
 
 from causal_orchestrator import estimators
-from causal_orchestrator.agents import JobView, Turn
+from causal_orchestrator.agents import JobView, Turn, study_design
 from causal_orchestrator.agents.study_design import Choice, run
 from causal_orchestrator.errors import InputError, ModelUnavailable
 from causal_orchestrator.identification.plan import verify
@@ -29,6 +29,8 @@ from causal_orchestrator.results import (
     Profile,
     PropensityDiagnostics,
     Record,
+    Repair,
+    Repairs,
     Snapshot,
     Suspicion,
 )
@@ -364,3 +366,15 @@ def test_the_lalonde_experiment_is_planned_as_published() -> None:
     found = plan(data, treatment="treat", outcome="re78", covariates=covariates, randomized=True)
     assert (found.design, found.estimand, found.primary) == ("randomized", "ATE", "difference_in_means")
     assert found.placebo_outcomes == ("re75", "re74")
+
+
+def test_an_imputed_covariate_is_adjusted_for_with_the_indicator_of_where_it_was_missing() -> None:
+    repair = Repair(
+        column="x",
+        action="impute",
+        parameters={"strategy": "median", "value": 0.0, "indicator": "x__missing"},
+        reason="r",
+    )
+    profile = Profile(question=Question(treatment="t", outcome="y"), proposed=(), structure="cross_section")
+    found = study_design._Found(profile, None, None, Repairs(repairs=(repair,)), None, None)
+    assert study_design._adjustment(Question(covariates=("x", "z")), found) == ("x", "z", "x__missing")

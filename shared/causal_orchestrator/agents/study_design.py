@@ -19,6 +19,7 @@ from causal_orchestrator.estimators import Situation
 from causal_orchestrator.identification import design as designs
 from causal_orchestrator.identification import methods, placebo
 from causal_orchestrator.identification.plan import freeze
+from causal_orchestrator.profiling.repairing import indicators
 from causal_orchestrator.question import Question, canonical_json, shown
 from causal_orchestrator.results import (
     Applicability,
@@ -31,6 +32,7 @@ from causal_orchestrator.results import (
     Plan,
     Profile,
     PropensityDiagnostics,
+    Repairs,
     Snapshot,
 )
 
@@ -98,6 +100,7 @@ class _Found:
     profile: Profile
     snapshot: Snapshot | None
     exploration: Exploration | None
+    repairs: Repairs | None
     confounders: Confounders | None
     propensity: PropensityDiagnostics | None
 
@@ -167,6 +170,7 @@ def _found(job: JobView) -> _Found:
         profile=profile,
         snapshot=job.get("dataset_fetcher", Snapshot),
         exploration=job.get("eda", Exploration),
+        repairs=job.get("data_repair", Repairs),
         confounders=job.get("confounder_discovery", Confounders),
         propensity=job.get("ps_diagnostics", PropensityDiagnostics),
     )
@@ -193,9 +197,9 @@ def _study(question: Question, found: _Found, arms: _Arms) -> _Study:
 
 
 def _adjustment(question: Question, found: _Found) -> tuple[str, ...]:
-    if found.confounders is not None:
-        return found.confounders.recommended
-    return question.covariates or ()
+    """Return the covariates to adjust for, each imputed one with the indicator of where it was missing."""
+    names = found.confounders.recommended if found.confounders is not None else question.covariates or ()
+    return (*names, *indicators(found.repairs, names)) if found.repairs is not None else names
 
 
 def _instruments(question: Question, found: _Found) -> tuple[str, ...]:
