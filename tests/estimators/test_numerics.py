@@ -11,7 +11,7 @@ from causal_orchestrator.numerics.inference import (
     median_over_repeats,
     simultaneous_critical_value,
 )
-from causal_orchestrator.numerics.learners import fit
+from causal_orchestrator.numerics.learners import features, fit
 from causal_orchestrator.numerics.linear import independent_columns, least_squares
 from causal_orchestrator.numerics.logit import fit_logit, fit_multinomial
 from causal_orchestrator.numerics.matching import TIED, local_variance, match, match_once
@@ -113,8 +113,9 @@ def test_each_learner_beats_the_mean_out_of_sample(name, kind):
     x = rng().standard_normal((1_200, 4))
     signal = 1 / (1 + np.exp(-2 * x[:, 0]))
     target = (rng().random(1_200) < signal) * 1.0 if kind == "probability" else signal
-    predict = fit(name, x[:800], target[:800], np.ones(800), kind=kind, seed=0)
-    error = ((predict(x[800:]) - signal[800:]) ** 2).mean()
+    seen = features(name, x)
+    predict = fit(name, seen[:800], target[:800], None, kind=kind, seed=0)
+    error = ((predict(seen[800:]) - signal[800:]) ** 2).mean()
     assert error < 0.5 * signal[800:].var()
 
 
@@ -122,7 +123,7 @@ def test_stacking_finds_the_better_learner_and_shares_sum_to_one():
     target = rng().standard_normal(500)
     noise = np.random.default_rng(4).standard_normal(500)
     predictions = np.column_stack([target + 0.1 * noise, np.zeros(500)])
-    shares = stack_shares(predictions, target, np.ones(500))
+    shares = stack_shares(predictions, target)
     assert shares.sum() == pytest.approx(1.0)
     assert shares[0] > 0.95
 

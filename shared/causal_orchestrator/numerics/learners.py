@@ -21,17 +21,35 @@ PENALTIES = np.geomspace(1e-4, 1e2, 7)  # times the average squared feature
 MAX_PRODUCTS = 150  # pairwise products enter up to this many
 WINSOR = 0.01
 SCORING_STEPS = 30
+BOOSTING = {
+    "max_iter": 200, "learning_rate": 0.1, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0,
+    "early_stopping": True, "n_iter_no_change": 8, "validation_fraction": 0.15,
+}  # fmt: skip
+FOREST = {"n_estimators": 200, "min_samples_leaf": 10, "max_features": "sqrt", "max_samples": 0.7}
+SETTLED = 1e-7  # change of the linear predictor; far below the noise of a learner
 
 
-def fit(name: str, x: Floats, target: Floats, weights: Floats, *, kind: Target, seed: int) -> Predictor:
+def features(name: str, x: Floats) -> Floats:
+    """Return what a learner sees of the covariates: made without the target, so once for all rows, folds and targets.
+
+    ``linear`` sees standardised columns; ``interactions`` also hinges at the quartiles of columns with more than two
+    values, and products; trees see the columns as they are.
+    """
+    if name == "linear":
+        return _standardised(x)
+    return _standardised(_interactions(x)) if name == "interactions" else x
+
+
+def fit(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind: Target, seed: int) -> Predictor:
     """Fit one learner.
 
     Parameters
     ----------
     name : ``linear``, ``interactions``, ``boosting``, ``forest`` or ``mean``
     x : shape (n, p)
+        Its `features`.
     target : shape (n,), in {0, 1} where `kind` is ``probability``.
-    weights : shape (n,), positive.
+    weights : shape (n,), positive; None if all are one.
 
     Returns
     -------
@@ -43,39 +61,26 @@ def fit(name: str, x: Floats, target: Floats, weights: Floats, *, kind: Target, 
         return lambda new: np.full(len(new), centre)
     if name in ("boosting", "forest"):
         return _trees(name, x, target, weights, kind=kind, seed=seed)
-    features = _standardised(x) if name == "linear" else _interactions(x)
     ridge = ridge_regression if kind == "mean" else ridge_logit
-    predict = ridge(features(x), target, weights)
-    return lambda new: predict(features(new))
+    return ridge(x, target, np.ones(len(target)) if weights is None else weights)
 
 
-def _standardised(x: Floats) -> Predictor:
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    return lambda new: np.asarray((new - mean) / scale)
+def _standardised(x: Floats) -> Floats:
+    scale = x.std(axis=0)
+    return np.asarray((x - x.mean(axis=0)) / np.where(scale > 0, scale, 1.0))
 
 
-def _interactions(x: Floats) -> Predictor:
-    """Standardised columns, hinges at the quartiles of those with more than two values, and products."""
-    base = _standardised(x)
-    z = base(x)
-    low, high = np.quantile(z, [WINSOR, 1 - WINSOR], axis=0)
-    low, high = np.where(high > low, low, z.min(axis=0)), np.where(high > low, high, z.max(axis=0))
+def _interactions(x: Floats) -> Floats:
+    z = _standardised(x)
+    low, high = np.quantile(z, [WINSOR, 1 - WINSOR], axis=0) if z.shape[1] else (0.0, 0.0)
+    clipped = np.where(high > low, np.clip(z, low, high), z)
     smooth = [j for j in range(z.shape[1]) if len(np.unique(z[:2000, j])) > 2]
     knots = [(j, knot) for j in smooth for knot in np.unique(np.quantile(z[:, j], (0.25, 0.5, 0.75)))]
     p = z.shape[1]
     pairs = [(i, j) for i in range(p) for j in range(i + (i not in smooth), p)]
     pairs = pairs if len(pairs) <= MAX_PRODUCTS else [(j, j) for j in smooth]
-
-    def raw(new: Floats) -> Floats:
-        z = base(new)
-        clipped = np.clip(z, low, high)
-        hinges = [np.maximum(clipped[:, j] - knot, 0.0) for j, knot in knots]
-        products = [clipped[:, i] * clipped[:, j] for i, j in pairs]
-        return np.column_stack([z, *hinges, *products])
-
-    after = _standardised(raw(x))
-    return lambda new: after(raw(new))
+    hinges = [np.maximum(clipped[:, j] - knot, 0.0) for j, knot in knots]
+    return np.column_stack([z, *hinges, *(clipped[:, i] * clipped[:, j] for i, j in pairs)])
 
 
 def ridge_regression(x: Floats, target: Floats, weights: Floats) -> Predictor:
@@ -135,30 +140,29 @@ def ridge_logit(x: Floats, target: Floats, weights: Floats) -> Predictor:
 
 def _scored(design: Floats, target: Floats, w: Floats, beta: Floats, ridge: Floats) -> tuple[Floats, Floats]:
     """Newton's iterations of the penalised likelihood, from `beta`; returns coefficients and inverse Hessian."""
-    inverse = np.eye(len(beta))
+    hessian = np.diag(ridge)
     for _ in range(SCORING_STEPS):
         probability = special.expit(design @ beta)
         v = np.clip(w * probability * (1 - probability), 1e-10, None)
         hessian = (design * v[:, None]).T @ design + np.diag(ridge + 1e-10)
-        inverse = linalg.inv(hessian)
-        step = inverse @ (design.T @ (w * (target - probability)) - ridge * beta)
-        size = min(1.0, 5.0 / max(float(np.abs(design @ step).max()), 1e-300))
-        beta = beta + size * step
-        if size == 1.0 and np.abs(step).max() < 1e-8:
+        step = np.linalg.solve(hessian, design.T @ (w * (target - probability)) - ridge * beta)
+        largest = float(np.abs(design @ step).max())
+        beta = beta + min(1.0, 5.0 / max(largest, 1e-300)) * step
+        if largest < SETTLED:
             break
-    return beta, inverse
+    return beta, np.asarray(np.linalg.inv(hessian), dtype=np.float64)
 
 
-def _trees(name: str, x: Floats, target: Floats, weights: Floats, *, kind: Target, seed: int) -> Predictor:
+def _trees(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind: Target, seed: int) -> Predictor:
     from sklearn import ensemble
 
     classify = kind == "probability"
     if name == "boosting":
         made = ensemble.HistGradientBoostingClassifier if classify else ensemble.HistGradientBoostingRegressor
-        model = made(max_iter=200, learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0, early_stopping=True, n_iter_no_change=8, validation_fraction=0.15, random_state=seed)  # fmt: skip
+        model = made(**BOOSTING, random_state=seed)
     else:
         made = ensemble.RandomForestClassifier if classify else ensemble.RandomForestRegressor
-        model = made(n_estimators=200, min_samples_leaf=10, max_features="sqrt", max_samples=0.7, n_jobs=1, random_state=seed)  # fmt: skip
+        model = made(**FOREST, n_jobs=1, random_state=seed)
     model.fit(x, target, sample_weight=weights)
     if classify:
         return lambda new: np.asarray(model.predict_proba(new)[:, 1])

@@ -176,12 +176,11 @@ def learned(sample: Sample, how: Recipe) -> Nuisances:
 def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
     x, t, y = sample.covariates, sample.treatment, sample.outcome
     n, levels = len(y), len(sample.treatment_levels)
-    weights = np.ones(n) if sample.weights is None else sample.weights
     fold = folds(t if levels else np.zeros(n), how.folds, seed=seed, cluster=sample.cluster)
     kind: library.Target = "probability" if sample.outcome_kind == "binary" else "mean"
     centre, scale = (0.0, 1.0) if kind == "probability" else (float(y.mean()), float(y.std()) or 1.0)
     target = (y - centre) / scale
-    cross = _CrossFit(x, weights, fold, how.learners, seed)
+    cross = _CrossFit(_seen(x, how), sample.weights, fold, how.learners, seed)
     outcome, shares = cross(target, kind=kind)
     used = {"outcome": shares}
     by_level = np.zeros((n, levels))
@@ -200,10 +199,10 @@ def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
 
 @dataclass(frozen=True)
 class _CrossFit:
-    """Out-of-fold predictions of a target, short-stacked over the learners."""
+    """Out-of-fold predictions of a target, short-stacked over the learners; `seen` are each one's features."""
 
-    x: Floats
-    weights: Floats
+    seen: Mapping[str, Floats]
+    weights: Floats | None
     fold: Codes
     learners: tuple[str, ...]
     seed: int
@@ -214,7 +213,7 @@ class _CrossFit:
         """Learn on `rows` (all if None), predict everywhere out of fold; return predictions and learners' shares."""
         chosen = np.ones(len(target), dtype=bool) if rows is None else rows
         each = self.separately(target, kind=kind, rows=chosen)
-        shares = stack_shares(each[chosen], target[chosen], self.weights[chosen])
+        shares = stack_shares(each[chosen], target[chosen], None if self.weights is None else self.weights[chosen])
         return each @ shares, dict(zip(self.learners, shares.tolist(), strict=True))
 
     def separately(self, target: Floats, *, kind: library.Target, rows: NDArray[np.bool_]) -> Floats:
@@ -225,17 +224,22 @@ class _CrossFit:
             if not into.any():
                 into = rows
             for j, name in enumerate(self.learners):
-                predict = library.fit(name, self.x[into], target[into], self.weights[into], kind=kind, seed=self.seed)
-                out[held, j] = predict(self.x[held])
+                x, weights = self.seen[name], None if self.weights is None else self.weights[into]
+                predict = library.fit(name, x[into], target[into], weights, kind=kind, seed=self.seed)
+                out[held, j] = predict(x[held])
         return out
+
+
+def _seen(x: Floats, how: Recipe) -> dict[str, Floats]:
+    return {name: library.features(name, x) for name in how.learners}
 
 
 def cross_fitter(sample: Sample, how: Recipe, *, seed: int) -> _CrossFit:
     """Return the cross-fitting of `sample` on its covariates, for further targets (balance, subgroups)."""
     t = sample.treatment
-    weights = np.ones(len(t)) if sample.weights is None else sample.weights
     strata = t if sample.treatment_levels else np.zeros(len(t))
-    return _CrossFit(sample.covariates, weights, folds(strata, how.folds, seed=seed, cluster=sample.cluster), how.learners, seed)  # fmt: skip
+    fold = folds(strata, how.folds, seed=seed, cluster=sample.cluster)
+    return _CrossFit(_seen(sample.covariates, how), sample.weights, fold, how.learners, seed)
 
 
 def cross_fit_propensity(cross: _CrossFit, codes: Floats, levels: int) -> tuple[Floats, dict[str, float]]:
@@ -249,13 +253,15 @@ def cross_fit_propensity(cross: _CrossFit, codes: Floats, levels: int) -> tuple[
     return raw / raw.sum(axis=1, keepdims=True), mean
 
 
-def stack_shares(predictions: Floats, target: Floats, weights: Floats) -> Floats:
+def stack_shares(predictions: Floats, target: Floats, weights: Floats | None = None) -> Floats:
     """Return non-negative shares (L,) with sum one that minimise the squared error of the mixture.
 
     The few learners allow an exact search: on each subset the minimum with sum one is a linear system.
     """
     count = predictions.shape[1]
-    errors = (predictions - target[:, None]) * np.sqrt(weights / weights.sum())[:, None]
+    errors = predictions - target[:, None]
+    if weights is not None:
+        errors = errors * np.sqrt(weights)[:, None]
     gram = errors.T @ errors  # the mixture's squared error is shares' gram shares
     gram = gram + RIDGE * np.trace(gram) * np.eye(count) + np.finfo(float).tiny * np.eye(count)
     best, least = np.zeros(count), np.inf
