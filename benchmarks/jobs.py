@@ -6,6 +6,7 @@ Usage: ``python benchmarks/jobs.py [--jobs 300] [--singles 20]``; writes ``bench
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -43,17 +44,20 @@ def main() -> None:
     parser.add_argument("--singles", type=int, default=20)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "jobs.md")
     arguments = parser.parse_args()
+    before = os.getloadavg()[0]
     rows = [*single(arguments.singles), throughput(arguments.jobs, workers=1), throughput(arguments.jobs, workers=0)]
     rows += [(f"{name}, best of 7", f"{start_up(command) * 1000:.0f} ms", "") for name, command in STARTS.items()]
     table = "\n".join(f"| {name} | {value} | {goal} |" for name, value, goal in rows)
-    text = f"{HEAD.format(python=sys.version.split()[0], cores=os.cpu_count())}\n{table}\n"
+    load = " and ".join(f"{value:.1f}" for value in (before, os.getloadavg()[0]))
+    text = f"{HEAD.format(python=sys.version.split()[0], cores=os.cpu_count(), load=load)}\n{table}\n"
     arguments.out.write_text(text, encoding="utf-8")
     print(text)
 
 
 HEAD = """# The embedded loop with agents that do nothing
 
-Made by `python benchmarks/jobs.py` (Python {python}, {cores} cores; SQLite in WAL mode, synchronous FULL).
+Made by `python benchmarks/jobs.py` (Python {python}, {cores} cores; SQLite in WAL mode, synchronous FULL;
+load of the machine before and after: {load}, of which about 2 is the benchmark's own).
 
 | what | measured | goal |
 |---|---|---|"""
@@ -64,9 +68,7 @@ def single(count: int) -> list[tuple[str, str, str]]:
     with tempfile.TemporaryDirectory() as folder, served(Path(folder), workers=1) as backends:
         jobs = [finished(backends, [submit(backends)])[0] for _ in range(count + 1)][1:]
         steps = [runtime.get_job(backends, job.id, tenant=TENANT)[1] for job in jobs]
-    hops = [
-        (b.queued_at - a.queued_at).total_seconds() for chain in steps for a, b in zip(chain, chain[1:], strict=False)
-    ]
+    hops = [(b.queued_at - a.queued_at).total_seconds() for chain in steps for a, b in itertools.pairwise(chain)]
     whole = [(job.ended_at - job.created_at).total_seconds() for job in jobs if job.ended_at]
     return [
         (f"one job of {STEPS} steps, idle system, p50", f"{statistics.median(whole) * 1000:.0f} ms", ""),
