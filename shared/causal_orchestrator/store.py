@@ -150,10 +150,8 @@ def view(backends: Backends, job: Job, steps: Sequence[Step]) -> JobView:
 
 def _resolved(job: Job, results: Mapping[str, Mapping[str, Any]]) -> Question:
     """Return the question with its roles as far as they are settled; a person's answer stands above a proposal."""
-    question = job.question
-    for result in results.values():
-        if isinstance(result.get("question"), Mapping):
-            question = Question.model_validate(result["question"])
+    settled = [result["question"] for result in results.values() if isinstance(result.get("question"), Mapping)]
+    question = Question.model_validate(settled[-1]) if settled else job.question
     if job.answers:
         question = make_question({**question.model_dump(mode="json"), **job.answers})
     return question

@@ -57,7 +57,7 @@ def _compare(world: World, client: Client, job: Job, steps: list[Step]) -> None:
     if job.state not in ("completed", "rejected"):
         return
     kinds = {step.error.kind for step in steps if step.error is not None}
-    chosen = any(step.decision.by == "model" for step in steps) and world.options.model != "first"
+    chosen = any(step.decision.by == "model" for step in steps) and world.options.model not in ("first", "slow")
     hurried = client.question.preferences.budget.max_minutes < 60 or "cap" in kinds
     traits = client.question.query.split()
     meant = {"sick_repair": "ESTIMATION", "sick_part": "PART_FAILED", "dies": "INTERNAL", "looks": "BLINDNESS"}

@@ -60,6 +60,7 @@ class Options:
     duplicate: float = 0.0
     loss: float = 0.0
     delay: float = 0.05
+    pace: float = 0.02
     unknown: float = 0.0
     conflict: float = 0.0
     read_error: float = 0.0
@@ -90,7 +91,7 @@ def draw(rng: random.Random) -> Options:
         crash=choose([0, 0, 0.002, 0.01, 0.04]), stall=choose([0, 0, 0.002, 0.01]),
         duplicate=choose([0, 0.05, 0.3, 0.6]), loss=choose([0, 0, 0.05, 0.2]), delay=choose([0.05, 1, 10, 60]),
         unknown=choose([0, 0.02, 0.1]), conflict=choose([0, 0, 0.05, 0.2]), read_error=choose([0, 0, 0.01, 0.03]),
-        object_error=choose([0, 0, 0.05, 0.2]), send_error=choose([0, 0, 0.1]), agent_error=choose([0, 0, 0.1, 0.3]),
+        object_error=choose([0, 0, 0.05, 0.2]), send_error=choose([0, 0, 0.1]), agent_error=choose([0, 0, 0, 0.1, 0.3, 0.9]), pace=choose([0.02, 0.02, 2]),
         skew=choose([0, 0, 2, 30]), restarts=choose([0, 0, 1, 3]), sweeper_down=rng.random() < 0.15,
         changes_dead=rng.random() < 0.05, messages_dead=rng.random() < 0.02,
         model=choose(["none", "none", "first", "random", "illegal", "wrong", "unavailable", "slow", "mixed"]),
@@ -248,7 +249,7 @@ class World:
             actor.stalled_until = self.now + seconds
             self.wait(actor, seconds)
         elif moment == "before" or self.rng.random() < 0.3:
-            self.wait(actor, self.rng.expovariate(1 / 0.02))
+            self.wait(actor, self.rng.expovariate(1 / (0.02 if self.healed else self.options.pace)))
 
     def fails(self, probability: float, error: type[CausalError], what: str) -> None:
         """Raise `error` if it strikes."""
@@ -674,7 +675,7 @@ class SimModel:
             }
         view = next((json.loads(line) for line in prompt.splitlines() if line.startswith("{")), {"admissible": []})
         names = [choice["agent"] for choice in view["admissible"]] or ["toy_explore"]
-        return {"agent": names[0] if kind == "first" else rng.choice(names), "reasoning": "because"}
+        return {"agent": names[0] if kind in ("first", "slow") else rng.choice(names), "reasoning": "because"}
 
 
 def fault_free(options: Options) -> Options:
