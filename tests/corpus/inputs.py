@@ -295,6 +295,7 @@ C: dict[str, bytes | Callable[[Path], Path]] = {
     "C18-treatment": b"t,y\n" + b"1,2\n1,3\n" * 10,
     "C18-outcome": b"t,y\n" + b"1,2\n0,2\n" * 10,
     "C19-levels": b"t,y\n" + b"".join(b"arm%d,%d\n" % (i, i % 7) for i in range(10_000)),
+    "C22-copies": column("a,b", [f"{i % 7},{i % 7}" for i in range(40)]),
     "C23-column": column("x", [""] * 40),
     "C23-outcome": b"t,y\n" + b"".join(b"%d,%s\n" % (i % 2, b"%d" % i if i % 50 == 0 else b"") for i in range(200)),
     "C24-inf": column("x", cycle("1.5", "inf", "-Infinity")),

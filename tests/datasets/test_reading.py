@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from causal_orchestrator.datasets import delimited, encodings, fingerprint, read, writing
@@ -159,6 +159,8 @@ def test_the_quick_splitter_agrees_with_the_strict_one(rows: list[list[str]], tm
         assert [c.to_pylist() for c in quick] == [c.to_pylist() for c in strict]
 
 
+@example(data=b'a,b\n"1,"2,3\n')
+@example(data=b'a,b\n1,"2\n3,4\n')
 @SHARED
 @given(
     data=st.binary(max_size=60).map(lambda b: b"a,b\n" + b.translate(bytes(b'",\n\rab12'[i % 8] for i in range(256))))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+TYPES = {"large_string": "string"}  # pandas hands its text columns over as large strings
 
-def fingerprint(table: Any) -> str:
+
+def fingerprint(table: Any, digests: Sequence[str] | None = None) -> str:
     """Return the SHA-256 of a typed table: names, types, order of rows and columns, values, missing cells.
 
-    It does not depend on chunks, dictionaries, offsets or on what lies under a missing cell; −0 equals 0.
+    It does not depend on chunks, dictionaries, offsets or on what lies under a missing cell; −0 equals 0. `digests`
+    are those of the columns, if they are known already.
     """
-    columns = [
-        [name, str(column.type), digest(column)] for name, column in zip(table.column_names, table.columns, strict=True)
-    ]
+    known = digests or [digest(column) for column in table.columns]
+    types = [TYPES.get(str(kind), str(kind)) for kind in table.schema.types]
+    columns = [list(column) for column in zip(table.column_names, types, known, strict=True)]
     text = json.dumps({"rows": table.num_rows, "columns": columns}, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 

@@ -14,6 +14,7 @@ SENTENCES: dict[str, tuple[Literal["info", "warning"], str]] = {
     "AMBIGUOUS_COLUMNS": ("warning", "names differ only by case, blanks or Unicode form; roles match exactly"),
     "BINARY_AMBIGUOUS": ("warning", "several spellings of true and false are mixed; the column was left as text"),
     "BOOLEAN_READ": ("info", "pairs of words for true and false were read as 1 and 0"),
+    "COLLINEAR": ("warning", "columns are exact copies of one another"),
     "CONFUSABLE": ("warning", "names hold invisible, direction-changing or look-alike characters"),
     "DATE_AMBIGUOUS": ("warning", "day and month cannot be told apart; the column was left as text"),
     "DATE_SERIAL_SUSPECT": ("warning", "whole numbers look like a spreadsheet's days and were left as numbers"),
