@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,15 +24,16 @@ class Presence:
         self._folder = folder
         self.name = new_id()
         self._held: int | None = None
+        self._making = threading.Lock()
 
     def scratch(self) -> Path:
         """Return this process's own folder."""
         mine = self._folder / self.name
-        if self._held is None:
-            # It gets its name only once it is locked: no one may take it for a dead one's on the way.
-            fresh = self._folder / f".{self.name}"
-            with translated():
-                fresh.mkdir(mode=0o700)
+        with self._making, translated():
+            if self._held is None:
+                # It gets its name only once it is locked: no one may take it for a dead one's on the way.
+                fresh = self._folder / f".{self.name}"
+                fresh.mkdir(mode=0o700, exist_ok=True)
                 self._held = lock(fresh / LOCK)
                 fresh.rename(mine)
         return mine
