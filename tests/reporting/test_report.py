@@ -134,10 +134,11 @@ def test_equal_jobs_give_equal_bytes(whole):
 
 def test_figures_beyond_the_pages_room_are_linked(whole):
     job, figures, _, document = whole
-    heavy = {**figures, "effect_forest": b"<svg>" + b" " * report.FIGURE_BYTES + b"</svg>"}
-    content = report.build(job, document, heavy)
+    large = b"<svg>" + b"x" * (report.FIGURE_BYTES * 2 // 3) + b"</svg>"
+    content = report.build(job, document, {**figures, "missingness": large, "effect_forest": large})
     assert len(content) < 5_000_000
-    assert 'href="figures/effect_forest.svg"' in content.decode()
+    assert '<p><a href="figures/effect_forest.svg">' in content.decode()
+    assert '<p><a href="figures/missingness.svg">' not in content.decode()
 
 
 def test_a_refusal_shows_no_number_as_the_answer():

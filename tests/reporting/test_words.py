@@ -44,3 +44,4 @@ def test_any_text_renders_as_text_alone(text):
 def test_no_character_that_starts_mathematics_or_a_link_is_left(text):
     escaped = words.markdown(text)
     assert not set(escaped) & set("$<>[]`*_\\!@:")
+    assert "www." not in words.markdown(f"{text}www.example.org")
