@@ -270,7 +270,11 @@ class Invariants:
             a for a in self.world.actors
             if a.name == name and a is not actor and a.at_work and not a.stalled and not self.world.faults[f"beat {name}"]
         ]  # fmt: skip
-        need("S9", not awake or self.world.options.skew > 0, f"{path} was taken from a handler that is awake")
+        need(
+            "S9",
+            state == "queued" or not awake or self.world.options.skew > 0,
+            f"{path} was taken from a handler that is awake",
+        )
         actor.at_work = True
         rests = (before[path] or {})["not_before"]
         need("M10", state != "queued" or rests is None or rests <= now, f"{path} did not rest")
