@@ -367,7 +367,7 @@ LATER: dict[str, bytes | Callable[[Path], Path]] = {
     "C21": study(t=lambda t, y, x: (x > 0).astype(int)),
     "C22-duplicate": study(x2=lambda t, y, x: x),
     "C22-copy": study(c=lambda t, y, x: 3 * t + 1),
-    "C25-analysis": study(x=lambda t, y, x: x * 1e308 / 4),
+    "C25-analysis": study(x=lambda t, y, x: x * 2.5e307),
     "C31": panel(),
     "C34-leakage": study(final=lambda t, y, x: y + 1e-6 * x),
     "C6-analysis": hostile_names(),
