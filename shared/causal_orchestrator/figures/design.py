@@ -87,7 +87,7 @@ def overlap(evidence: Evidence) -> Drawing:
     axes.set_xlabel("estimated probability of treatment")
     axes.set_ylabel("per cent of the arm")
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
     share = evidence.propensity.overlap if evidence.propensity else None
     words = "" if share is None else f" {share:.0%} of the target population lies between 0.05 and 0.95 (dashed)."
     return Drawing(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,10 @@ def _context(job: JobView, document: ResultsDocument, figures: Mapping[str, byte
         "assumptions": document.interpretation.get("assumptions", ()),
         "verdict": {**document.verdict.model_dump(), "label": label, "tone": tone},
         "card": document.decision_card.model_dump(),
-        "recommendations": [r for r in document.recommendations if r != document.decision_card.recommendation],
+        "findings": _unsaid(document.decision_card.key_findings, (headline(document), *document.verdict.caps)),
+        "recommendations": _unsaid(
+            document.recommendations, (document.decision_card.recommendation, *document.verdict.would_help)
+        ),
         "primary": primary if document.verdict.decision != "refuse" else None,
         "strip": _strip(primary) if primary else "",
         "treatment": shown(document.treatment_variable or "the treatment"),
@@ -147,6 +150,11 @@ def _visible(value: object) -> object:
 def _p_text(value: float | None) -> str:
     text = words.p_value(value)
     return text if text.startswith("<") else f"= {text}"
+
+
+def _unsaid(sentences: Sequence[str], said: Sequence[str]) -> list[str]:
+    """Return the sentences that do not repeat what the card says elsewhere."""
+    return [s for s in sentences if not any(other and other.rstrip(".") in s for other in said)]
 
 
 def _strip(effect: TreatmentEffect) -> Markup:

@@ -259,8 +259,11 @@ def to_bytes(document: ResultsDocument) -> bytes:
 
 
 def schema() -> dict[str, Any]:
-    """Return the document's JSON Schema."""
-    return ResultsDocument.model_json_schema()
+    """Return the document's JSON Schema, without the records' docstrings: wording is no part of the contract."""
+    found = ResultsDocument.model_json_schema()
+    for record in (found, *found["$defs"].values()):
+        record.pop("description", None)
+    return found
 
 
 def _dump(record: Record | None) -> dict[str, Any]:
