@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 
 from causal_orchestrator.errors import DesignError, InputError
 from causal_orchestrator.numerics import nuisance
-from causal_orchestrator.numerics.encoding import as_numbers, encode
+from causal_orchestrator.numerics.encoding import Encoding, as_numbers, encode
 from causal_orchestrator.numerics.inference import (
     critical_value,
     influence_covariance,
     p_value,
     simultaneous_critical_value,
 )
+from causal_orchestrator.numerics.linear import independent_columns
 from causal_orchestrator.numerics.nuisance import Nuisances
 from causal_orchestrator.question import Filter, Question, shown
 from causal_orchestrator.results import Diagnostic, Effect, EffectRow, Note, finite
@@ -38,6 +39,7 @@ TreatmentKind = Literal["binary", "multivalued", "continuous"]
 OutcomeKind = Literal["continuous", "binary", "count"]
 
 MIN_PER_ARM = 10
+MIN_PER_PANEL_ARM = 1  # over time one treated row may be the design; each method knows what it needs
 MAX_TREATMENT_LEVELS = 10
 CONTROL_WORDS = (
     "control", "controls", "ctrl", "untreated", "placebo", "none", "no", "false", "off", "never", "baseline",
@@ -391,12 +393,14 @@ def build_blind(frame: pd.DataFrame, question: Question, *, seed: int = 0) -> Pr
 
 
 def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_level: float, blind: bool) -> Problem:
+    frame, question = _with_treatment(frame, question)
     treatment, outcome = _required_roles(question)
     hidden = {outcome} if blind else set()
     _check_columns(frame, question, hidden)
     notes: list[Note] = []
     kept = _rows_kept(frame, question, hidden, notes)
-    coded = _code_treatment(frame[treatment].iloc[kept], treatment, question.reference_level, notes)
+    smallest = MIN_PER_PANEL_ARM if question.time is not None else MIN_PER_ARM
+    coded = _code_treatment(frame[treatment].iloc[kept], treatment, question.reference_level, notes, smallest)
     kept, codes = kept[coded.kept], coded.values[coded.kept]
     data = frame.iloc[kept]
     kind: OutcomeKind = "continuous"
@@ -404,7 +408,9 @@ def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_lev
     if not blind:
         values, kind = _code_outcome(data[outcome], outcome, notes)
     encoded = encode(data, question.covariates or ())
-    order = _canonical_order(encoded.values, codes, values)
+    _check_covariates(encoded, codes, treatment, notes)
+    roles = {} if blind else _roles(data, question)
+    order = _canonical_order(encoded.values, codes, values, roles)
     return Problem(
         question=question,
         outcome=values[order],
@@ -418,7 +424,7 @@ def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_lev
         rows=kept[order],
         cluster=_cluster(data, question, order),
         weights=_weights(data, question, order),
-        roles={} if blind else _roles(data, question, order),
+        roles={role: values[order] for role, values in roles.items()},
         seed=seed,
         confidence_level=confidence_level,
         notes=(*notes, *encoded.notes),
@@ -431,6 +437,27 @@ class _Coded:
     kind: TreatmentKind
     levels: tuple[str, ...]
     kept: NDArray[np.bool_]
+
+
+def _with_treatment(frame: pd.DataFrame, question: Question) -> tuple[pd.DataFrame, Question]:
+    """Derive the treatment of a panel from the time of first treatment where no column (or that one) is named.
+
+    A missing or infinite time, or 0 where no time is 0 or less, means never.
+    """
+    first, time = question.first_treated, question.time
+    if first is None or time is None or question.treatment not in (None, first):
+        return frame, question
+    if not {first, time} <= set(frame.columns):
+        return frame, question.model_copy(update={"treatment": first})
+    since, now = frame[first], frame[time]
+    try:
+        on = (now >= since) & since.notna()
+        if pd.api.types.is_numeric_dtype(since) and not (now == 0).any():
+            on &= since != 0
+    except TypeError as exc:
+        raise InputError(f"{shown(first)!r} and {shown(time)!r} cannot be compared; give both as numbers or dates", code="FIRST_TREATED_INVALID", details={"column": first}) from exc  # fmt: skip
+    name = f"treated since {first}"
+    return frame.assign(**{name: on.astype(np.float64)}), question.model_copy(update={"treatment": name})
 
 
 def _required_roles(question: Question) -> tuple[str, str]:
@@ -487,7 +514,9 @@ def _holds(series: pd.Series, rule: Filter) -> NDArray[np.bool_]:
         ) from exc
 
 
-def _code_treatment(series: pd.Series, name: str, reference: object, notes: list[Note]) -> _Coded:
+def _code_treatment(
+    series: pd.Series, name: str, reference: object, notes: list[Note], smallest: int = MIN_PER_ARM
+) -> _Coded:
     numbers = as_numbers(series)
     everyone = np.ones(len(series), dtype=bool)
     if numbers is not None:
@@ -508,14 +537,16 @@ def _code_treatment(series: pd.Series, name: str, reference: object, notes: list
             code="TREATMENT_CONSTANT",
             details={"column": name},
         )
-    return _code_levels(labels, ordered, name, reference, notes)
+    return _code_levels(labels, ordered, name, reference, notes, smallest)
 
 
 def _label(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
-def _code_levels(labels: NDArray[Any], ordered: list[str], name: str, reference: object, notes: list[Note]) -> _Coded:
+def _code_levels(
+    labels: NDArray[Any], ordered: list[str], name: str, reference: object, notes: list[Note], smallest: int
+) -> _Coded:
     if len(ordered) > MAX_TREATMENT_LEVELS * 2:
         raise InputError(
             f"treatment {shown(name)!r} has {len(ordered)} different texts; at most {MAX_TREATMENT_LEVELS * 2} levels can be compared",
@@ -524,16 +555,16 @@ def _code_levels(labels: NDArray[Any], ordered: list[str], name: str, reference:
         )
     first = _reference(ordered, name, reference)
     counts = {level: int((labels == level).sum()) for level in ordered}
-    small = [level for level in ordered if counts[level] < MIN_PER_ARM]
+    small = [level for level in ordered if counts[level] < smallest]
     if small and (len(ordered) == 2 or first in small or len(ordered) - len(small) < 2):
         raise DesignError(
-            f"treatment {shown(name)!r}: level {shown(small[0])!r} has {counts[small[0]]} units, each arm needs at least {MIN_PER_ARM}",
+            f"treatment {shown(name)!r}: level {shown(small[0])!r} has {counts[small[0]]} units, each arm needs at least {smallest}",
             code="POSITIVITY",
             details={"column": name, "counts": {shown(level): counts[level] for level in ordered}},
         )
     if small:
         dropped = sum(counts[level] for level in small)
-        message = f"{dropped} rows at {len(small)} levels of treatment {shown(name)!r} with fewer than {MIN_PER_ARM} units are left out"
+        message = f"{dropped} rows at {len(small)} levels of treatment {shown(name)!r} with fewer than {smallest} units are left out"
         notes.append(Note(code="LEVELS_DROPPED", message=message, columns=(name,)))
     levels = [first, *(level for level in ordered if level != first and level not in small)]
     if len(levels) == 2 and levels != ["0", "1"]:
@@ -589,11 +620,38 @@ def _outcome_kind(numbers: Floats) -> OutcomeKind:
     return "count" if counts and numbers.min() == 0 else "continuous"
 
 
-def _canonical_order(covariates: Floats, treatment: Floats, outcome: Floats) -> Codes:
+def _check_covariates(encoded: Encoding, codes: Floats, treatment: str, notes: list[Note]) -> None:
+    """Refuse a copy of the treatment among the covariates; note those that repeat others."""
+    x = encoded.values - encoded.values.mean(axis=0)
+    if not x.shape[1]:
+        return
+    arm = codes - codes.mean()
+    explained = (arm @ x) ** 2 / np.maximum((x**2).sum(axis=0) * (arm @ arm), np.finfo(float).tiny)
+    copies = np.flatnonzero(explained > 1 - 1e-9)
+    if len(copies):
+        column = encoded.sources[int(copies[0])]
+        raise DesignError(
+            f"covariate {shown(column)!r} is a copy of treatment {shown(treatment)!r}; nobody is left to compare",
+            code="POSITIVITY",
+            details={"column": column},
+        )
+    repeated = np.setdiff1d(np.arange(x.shape[1]), independent_columns(x))
+    if len(repeated):
+        columns = tuple(dict.fromkeys(encoded.sources[int(j)] for j in repeated))
+        names = ", ".join(repr(shown(column)) for column in columns)
+        notes.append(Note(code="COLLINEAR", message=f"{names} repeat what other covariates say", columns=columns, severity="info"))  # fmt: skip
+
+
+def _canonical_order(
+    covariates: Floats, treatment: Floats, outcome: Floats, roles: Mapping[str, NDArray[Any]]
+) -> Codes:
+    """Order rows by covariates and treatment (mixed), then by outcome, then by what else the question names."""
     mixed = np.zeros(len(outcome), dtype=np.uint64)
     for column in (treatment, *covariates.T):
         mixed = _mix(mixed ^ np.ascontiguousarray(column + 0.0).view(np.uint64))
-    return np.lexsort((outcome, mixed)).astype(np.int64)
+    columns = [column for role in sorted(roles) for column in np.atleast_2d(roles[role].T)]
+    ties = [np.unique(c.astype(str), return_inverse=True)[1] if c.dtype == object else c for c in columns]
+    return np.lexsort((*ties, outcome, mixed)).astype(np.int64)
 
 
 def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -628,18 +686,22 @@ def _weights(data: pd.DataFrame, question: Question, order: Codes) -> Floats | N
     return np.asarray(weights[order] / weights.mean())
 
 
-def _roles(data: pd.DataFrame, question: Question, order: Codes) -> dict[str, NDArray[Any]]:
+def _roles(data: pd.DataFrame, question: Question) -> dict[str, NDArray[Any]]:
     roles: dict[str, NDArray[Any]] = {}
     for role in ARRAY_ROLES:
         named = getattr(question, role)
         if not named:
             continue
         columns = named if isinstance(named, tuple) else (named,)
-        arrays = [_role_values(data[column])[order] for column in columns]
+        arrays = [_role_values(data[column], dated=role in ("time", "first_treated")) for column in columns]
         roles[role] = np.column_stack(arrays) if isinstance(named, tuple) else arrays[0]
     return roles
 
 
-def _role_values(series: pd.Series) -> NDArray[Any]:
+def _role_values(series: pd.Series, *, dated: bool = False) -> NDArray[Any]:
+    if dated and pd.api.types.is_datetime64_any_dtype(series):
+        # Days since one date for both columns, not since the earliest of each.
+        days = (series - pd.Timestamp(0, tz=series.dt.tz)) / pd.Timedelta(days=1)
+        return np.asarray(days.to_numpy(dtype=np.float64, na_value=np.nan))
     numbers = as_numbers(series)
     return series.astype(object).to_numpy() if numbers is None else numbers

@@ -100,12 +100,23 @@ def test_categories_become_indicators_without_the_most_frequent_level():
 
 def test_missing_covariates_are_filled_with_an_indicator_and_a_note():
     x = np.random.default_rng(1).standard_normal(N)
-    x[:5] = np.nan
+    x[:12] = np.nan
     problem = built(frame_with(x=x), covariates=["x"])
     assert problem.covariate_names == ("x", "x (missing)")
-    assert in_order(problem, problem.covariates[:, 1])[:6].tolist() == [1, 1, 1, 1, 1, 0]
-    assert in_order(problem, problem.covariates[:, 0])[0] == np.median(x[5:])
+    assert in_order(problem, problem.covariates[:, 1])[:14].tolist() == [1] * 12 + [0] * 2
+    assert in_order(problem, problem.covariates[:, 0])[0] == np.median(x[12:])
     assert [note.code for note in problem.notes] == ["MISSING_FILLED"]
+
+
+def test_an_indicator_for_a_handful_of_rows_is_not_made():
+    """It would be predicted perfectly, and no arm could stand in for the other there."""
+    x = np.random.default_rng(1).standard_normal(N)
+    x[:3] = np.nan
+    rare = np.array(["red", "green"] * (N // 2), dtype=object)
+    rare[:3] = "blue"
+    problem = built(frame_with(x=x, colour=rare), covariates=["x", "colour"])
+    assert problem.covariate_names == ("colour=red", "x")
+    assert [note.code for note in problem.notes] == ["LEVELS_MERGED", "MISSING_FILLED"]
 
 
 def test_dates_become_days_and_free_text_is_left_out_with_a_note():

@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from causal_orchestrator.errors import InputError
+from causal_orchestrator.errors import DesignError, InputError
 from causal_orchestrator.numerics.inference import median_over_repeats
 from causal_orchestrator.numerics.weighting import balancing_weights
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
+
+MOST = 0.5  # share of propensities that may be moved
 
 
 def estimate(
@@ -36,6 +38,11 @@ def estimate(
         cross-fitting.
     trim : propensities are moved into [trim, 1 - trim]; the share moved is reported.
 
+    Raises
+    ------
+    DesignError
+        If more than half of the propensities would have to be moved (``POSITIVITY``).
+
     References
     ----------
     Robins, Rotnitzky & Zhao (1994); Chernozhukov et al. (2018), https://doi.org/10.1111/ectj.12097, with their median
@@ -48,6 +55,8 @@ def estimate(
     else:
         found = problem.learned(learners=learners, folds=folds, repeats=repeats)
     moved = float(((found.propensity < trim) | (found.propensity > 1 - trim)).any(axis=2).mean())
+    if moved > MOST:
+        raise DesignError(f"{moved:.0%} of the estimated propensities lie outside [{trim:g}, {1 - trim:g}]: there is no overlap", code="POSITIVITY")  # fmt: skip
     values, influences, means, by_arm = [], [], [], []
     for propensity, outcomes in zip(found.propensity, found.outcome_by_level, strict=True):
         clipped = np.clip(propensity, max(trim, 1e-12), 1 - trim)

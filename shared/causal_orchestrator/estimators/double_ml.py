@@ -13,7 +13,7 @@ from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
 
-EXPLAINED = 1e-8  # residual share of the treatment's variance below which nothing is left to learn from
+EXPLAINED = 0.01  # residual share of the treatment's variance below which too little is left to compare
 
 
 def estimate(

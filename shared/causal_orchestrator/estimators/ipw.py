@@ -16,7 +16,8 @@ from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
 
-UNDERFLOW = 1e-10  # a propensity this small gives a weight that swamps every other
+UNDERFLOW = 1e-10  # a propensity of zero in all but name
+FEW = 0.01  # share of rows that may have one
 
 
 def estimate(
@@ -42,7 +43,7 @@ def estimate(
     Raises
     ------
     DesignError
-        If an estimated propensity is zero in double precision (``POSITIVITY``) and nothing is trimmed.
+        If more than a hundredth of the rows have an estimated propensity of zero (``POSITIVITY``) and are not trimmed.
 
     References
     ----------
@@ -53,7 +54,8 @@ def estimate(
     probability = problem.parametric().propensity[0]
     inside = (probability >= trim) & (probability <= 1 - trim)
     kept = inside.all(axis=1)
-    if (probability[kept] < UNDERFLOW).any():
+    impossible = int((probability[kept] < UNDERFLOW).any(axis=1).sum())
+    if impossible > FEW * problem.n:
         raise DesignError("some rows have an estimated propensity of zero: there is no overlap; use trim or overlap_weighting", code="POSITIVITY")  # fmt: skip
     arms = [int((kept & (problem.treatment == k)).sum()) for k in range(len(problem.treatment_levels))]
     if min(arms) < 2:
@@ -73,9 +75,10 @@ def estimate(
         for level in (range(1, len(problem.treatment_levels)) if estimand == "ATT" else (1,))
     ]
     dropped = problem.n - int(kept.sum())
-    notes = (f"{dropped} rows with a propensity outside [{trim:g}, {1 - trim:g}] are left out",) if dropped else ()
+    alone = (f"{impossible} rows could have had one treatment only; nobody stands in for them",) if impossible else ()
+    left = (f"{dropped} rows with a propensity outside [{trim:g}, {1 - trim:g}] are left out",) if dropped else ()
     weights = _stabilised(problem, found[0].weights) if stabilized and estimand == "ATE" else found[0].weights
-    return _concluded(problem, found, estimand, weights, notes)
+    return _concluded(problem, found, estimand, weights, left + alone)
 
 
 def _concluded(

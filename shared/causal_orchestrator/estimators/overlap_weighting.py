@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from causal_orchestrator.numerics.balance import weighting_diagnostics
+from causal_orchestrator.errors import DesignError
+from causal_orchestrator.numerics.balance import effective_sample_size, weighting_diagnostics
 from causal_orchestrator.numerics.inference import influence_covariance
 from causal_orchestrator.numerics.nuisance import with_intercept
 from causal_orchestrator.numerics.weighting import weighted_means
 from causal_orchestrator.problem import Estimate, Problem, conclude
+
+NOBODY = 1e-4  # mean overlap weight of an arm
+FEWEST = 5.0  # effective rows of an arm
 
 
 def estimate(problem: Problem) -> Estimate:
@@ -16,6 +20,11 @@ def estimate(problem: Problem) -> Estimate:
 
     Treated rows weigh 1 - e(x), controls e(x), with a logit propensity, which balances the covariates' means exactly;
     with several levels 1/e_k(x) over Σ 1/e_j(x). Standard errors stack the logit's estimating equations.
+
+    Raises
+    ------
+    DesignError
+        If next to no row is in the overlap (``POSITIVITY``).
 
     References
     ----------
@@ -30,6 +39,9 @@ def estimate(problem: Problem) -> Estimate:
         target="ATO",
         sampling=problem.weights,
     )
+    arms = [found.weights[problem.treatment == k] for k in range(len(problem.treatment_levels))]
+    if min(mine.mean() for mine in arms) < NOBODY or min(effective_sample_size(mine) for mine in arms) < FEWEST:
+        raise DesignError("hardly a row could have had another treatment: there is no overlap", code="POSITIVITY")
     contrast = found.influence[:, 1:] - found.influence[:, [0]]
     return conclude(
         problem,

@@ -13,6 +13,7 @@ from causal_orchestrator.errors import DesignError, InputError, NotApplicable
 from causal_orchestrator.numerics.balance import weighting_diagnostics
 from causal_orchestrator.numerics.linear import least_squares
 from causal_orchestrator.numerics.matching import Matches, local_covariance, local_variance, match, match_once
+from causal_orchestrator.numerics.mestimation import inverse
 from causal_orchestrator.numerics.nuisance import with_intercept
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
@@ -207,7 +208,7 @@ def _for_estimated_propensity(pieces: _Pieces) -> float:
     x = with_intercept(problem.covariates)
     e = problem.parametric().propensity[0, :, 1]
     density = e * (1 - e)
-    information = np.linalg.pinv((x * density[:, None]).T @ x, hermitian=True)
+    information = inverse((x * density[:, None]).T @ x)
     covariances, level = np.zeros((2, problem.n, x.shape[1])), np.zeros((2, problem.n))
     for arm in (0, 1):
         rows = problem.treatment == arm

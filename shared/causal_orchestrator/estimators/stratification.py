@@ -47,7 +47,7 @@ def estimate(
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
     count = int(stratum.max()) + 1
     arms = np.stack([np.bincount(stratum, weights=a, minlength=count) for a in (~treated, treated)])
-    full = (arms > 0).all(axis=0)
+    full = np.all(arms > 0, axis=0)
     kept = full[stratum]
     if not full.any():
         raise DesignError("no stratum has rows of both arms", code="POSITIVITY")

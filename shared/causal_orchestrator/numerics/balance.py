@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from causal_orchestrator.numerics.mestimation import inverse
+
 Floats = NDArray[np.float64]
 
 BALANCED = 0.1  # GATE-1's limit of a standardised difference
@@ -78,5 +80,5 @@ def regression_weights(design: Floats, arms: NDArray[np.bool_], target: Floats, 
     for rows in arms:
         x = design[rows]
         gram = (x * weights[rows, None]).T @ x
-        found[rows] = len(x) * weights[rows] * (x @ (np.linalg.pinv(gram, hermitian=True) @ target))
+        found[rows] = len(x) * weights[rows] * (x @ (inverse(gram) @ target))
     return found

@@ -3,8 +3,9 @@
 * Numbers stay as they are; booleans become 0 and 1; text that is all numbers becomes numbers.
 * Dates become days since the earliest one.
 * Text of at most ``MAX_LEVELS`` levels becomes indicators; the most frequent level is left out (ties: the first in
-  alphabetical order). Levels with fewer than ``RARE`` rows are merged into ``(other)``.
-* A missing number becomes the median and gets an indicator of its own; a missing category is a level. That is an
+  alphabetical order). Levels with fewer than ``RARE`` rows are merged into ``(other)``, or where that would still have
+  too few, into the level left out.
+* A missing number becomes the median and, from ``RARE`` rows, gets an indicator of its own; a missing category is a level. That is an
   assumption (missingness is as good as a further confounder) and is stated in a note.
 * Text with more levels, and columns that name the rows, are left out, with a note.
 """
@@ -108,8 +109,9 @@ def _encode_numbers(column: str, numbers: Floats) -> tuple[list[tuple[str, Float
     if missing.any():
         median = float(np.median(numbers[~missing]))
         numbers = np.where(missing, median, numbers)
-        parts.append((f"{column} {MISSING}", missing.astype(np.float64)))
-        notes.append(_note("MISSING_FILLED", column, f"has {int(missing.sum())} missing values: filled with the median, with an indicator"))  # fmt: skip
+        if min(missing.sum(), (~missing).sum()) >= RARE:
+            parts.append((f"{column} {MISSING}", missing.astype(np.float64)))
+        notes.append(_note("MISSING_FILLED", column, f"has {int(missing.sum())} missing values: filled with the median{', with an indicator' if parts else ''}"))  # fmt: skip
     if np.ptp(numbers) == 0:
         notes.append(_note("COVARIATE_CONSTANT", column, "has one value and is left out", "info"))
         return parts, notes
@@ -120,18 +122,27 @@ def _encode_levels(column: str, series: pd.Series) -> tuple[list[tuple[str, Floa
     labels = series.astype(object).where(series.notna(), MISSING).astype(str)
     counts = labels.value_counts()
     notes: list[Note] = []
-    if len(counts) > MAX_LEVELS:
-        return [], [_note("COVARIATE_TEXT", column, f"has {len(counts)} different texts and is left out; group them into at most {MAX_LEVELS} to use it")]  # fmt: skip
     if MISSING in counts.index:
         notes.append(_note("MISSING_LEVEL", column, f"has {int(counts[MISSING])} missing values: a level of their own"))
     rare = sorted(counts.index[counts < RARE])
-    if len(rare) > 1:
-        labels = labels.where(~labels.isin(rare), OTHER)
-        notes.append(_note("LEVELS_MERGED", column, f"has {len(rare)} levels with fewer than {RARE} rows: merged", "info"))  # fmt: skip
+    in_rare = int(counts[rare].sum())
+    if len(counts) - len(rare) > MAX_LEVELS or in_rare > len(labels) / 2:
+        text = f"has {len(counts)} different texts and is left out; group them into at most {MAX_LEVELS} to use it"
+        return [], [_note("COVARIATE_TEXT", column, text)]
+    if rare:
+        # Too few rows for an indicator of their own would only be predicted perfectly.
+        home = OTHER if in_rare >= RARE else _most_frequent(counts)
+        labels = labels.where(~labels.isin(rare), home)
+        text = f"has {len(rare)} levels with fewer than {RARE} rows: merged into {shown(home)!r}"
+        notes.append(_note("LEVELS_MERGED", column, text, "info"))
         counts = labels.value_counts()
-    levels = sorted(counts.index)
-    base = max(levels, key=lambda level: (int(counts[level]), [-ord(c) for c in level]))
-    return [(f"{column}={level}", (labels == level).to_numpy(dtype=np.float64)) for level in levels if level != base], notes  # fmt: skip
+    base = _most_frequent(counts)
+    levels = [level for level in sorted(counts.index) if level != base]
+    return [(f"{column}={level}", (labels == level).to_numpy(dtype=np.float64)) for level in levels], notes
+
+
+def _most_frequent(counts: pd.Series) -> str:
+    return str(min(counts.index[counts == counts.max()]))
 
 
 def _note(code: str, column: str, what: str, severity: str = "warning") -> Note:

@@ -98,6 +98,11 @@ def standardised_means(
     means, influence = np.zeros(levels), np.zeros((n, levels))
     for k in range(levels):
         rows = arms[k]
+        if rows.sum() <= designs.shape[2]:
+            raise EstimationError(
+                f"an arm has {int(rows.sum())} rows for {designs.shape[2]} regressors; use fewer covariates",
+                code="TOO_FEW_ROWS",
+            )
         coefficients = fit_glm(family, designs[k][rows], outcome[rows], weights[rows])
         fitted = mean_of(family, designs[k] @ coefficients)
         slope = slope_of(family, fitted)

@@ -14,7 +14,8 @@ from causal_orchestrator.numerics.inference import sum_by
 Floats = NDArray[np.float64]
 Covariance = Literal["classical", "hc0", "hc1", "hc2", "hc3", "cluster"]
 
-RANK_TOLERANCE = 1e-10  # relative to the largest pivot of columns scaled to unit length
+RANK_TOLERANCE = 1e-10  # squared length of what earlier columns leave of one, all scaled to unit length
+REFINEMENTS = 3
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,35 @@ class LeastSquares:
 
 def independent_columns(design: Floats) -> NDArray[np.int64]:
     """Return the indices of columns that are linearly independent of the columns before them."""
-    scale = np.linalg.norm(design, axis=0)
-    scale[scale == 0] = 1.0
-    gram = (design / scale).T @ (design / scale)
+    return _pivots(_correlations(design.T @ design)[0])
+
+
+def _correlations(gram: Floats) -> tuple[Floats, Floats]:
+    """Return the Gram matrix of the columns scaled to unit length, and their lengths."""
+    scale = np.sqrt(np.diag(gram))
+    scale = np.where(scale > 0, scale, 1.0)
+    return np.asarray(gram / np.outer(scale, scale)), scale
+
+
+def _pivots(gram: Floats) -> NDArray[np.int64]:
+    """Return the columns that a Cholesky factorisation keeps; those without a pivot repeat earlier ones."""
     kept: list[int] = []
-    factor = np.zeros((0, 0))
-    for j in range(design.shape[1]):
-        solved = linalg.solve_triangular(factor, gram[kept, j], lower=True) if kept else np.zeros(0)
+    factor = np.zeros_like(gram)
+    for j in range(len(gram)):
+        k = len(kept)
+        solved = linalg.solve_triangular(factor[:k, :k], gram[kept, j], lower=True) if k else np.zeros(0)
         pivot = gram[j, j] - solved @ solved
         if pivot > RANK_TOLERANCE:
-            grown = np.zeros((len(kept) + 1, len(kept) + 1))
-            grown[:-1, :-1] = factor
-            grown[-1, :-1] = solved
-            grown[-1, -1] = np.sqrt(pivot)
-            factor = grown
+            factor[k, :k], factor[k, k] = solved, np.sqrt(pivot)
             kept.append(j)
     return np.array(kept, dtype=np.int64)
 
 
 def least_squares(design: Floats, outcome: Floats, weights: Floats | None = None) -> LeastSquares:
     """Fit a (weighted) linear regression; columns that repeat earlier ones are left out.
+
+    Solves the normal equations of columns scaled to unit length, refined on the residuals; what is nearly collinear
+    has been left out before, so no digit is lost that matters.
 
     Parameters
     ----------
@@ -64,17 +74,21 @@ def least_squares(design: Floats, outcome: Floats, weights: Floats | None = None
     weights : shape (n,), optional
         Positive sampling weights.
     """
-    root = None if weights is None else np.sqrt(weights)
-    scaled = design if root is None else design * root[:, None]
-    kept = independent_columns(scaled)
-    q, r = np.linalg.qr(scaled[:, kept])
-    target = outcome if root is None else outcome * root
-    solution = linalg.solve_triangular(r, q.T @ target)
-    inverse = linalg.solve_triangular(r, np.eye(len(kept)))
+    weighted = design if weights is None else design * weights[:, None]
+    gram, scale = _correlations(weighted.T @ design)
+    kept = _pivots(gram)
+    x, scale = (design, scale) if len(kept) == design.shape[1] else (design[:, kept], scale[kept])
+    factor = linalg.cho_factor(gram[np.ix_(kept, kept)], lower=True)
+    solution = np.zeros(len(kept))
+    residuals = outcome
+    for _ in range(REFINEMENTS):
+        moment = x.T @ (residuals if weights is None else weights * residuals)
+        solution = solution + linalg.cho_solve(factor, moment / scale) / scale
+        residuals = outcome - x @ solution
     coefficients = np.zeros(design.shape[1])
     coefficients[kept] = solution
-    residuals = outcome - design[:, kept] @ solution
-    return LeastSquares(design, weights, kept, coefficients, residuals, inverse @ inverse.T)
+    bread = linalg.cho_solve(factor, np.eye(len(kept))) / np.outer(scale, scale)
+    return LeastSquares(design, weights, kept, coefficients, residuals, bread)
 
 
 def covariance(fit: LeastSquares, kind: Covariance, cluster: NDArray[np.int64] | None = None) -> Floats:
@@ -106,7 +120,7 @@ def _robust(fit: LeastSquares, x: Floats, weights: Floats, kind: Covariance) -> 
     n, k = x.shape
     squared = (weights * fit.residuals) ** 2
     if kind in ("hc2", "hc3"):
-        leverage = np.einsum("ij,jk,ik->i", x, fit.bread, x, optimize=True) * weights
+        leverage = ((x @ fit.bread) * x).sum(axis=1) * weights
         squared = squared / np.clip(1 - leverage, 1e-10, None) ** (1 if kind == "hc2" else 2)
     factor = n / (n - k) if kind == "hc1" else 1.0
     meat = (x * squared[:, None]).T @ x * factor

@@ -18,8 +18,7 @@ Floats = NDArray[np.float64]
 
 def least_squares_influence(design: Floats, residuals: Floats, weights: Floats) -> Floats:
     """Return the influence (n, k) of weighted least-squares coefficients; `weights` are zero outside the sample."""
-    information = (design * weights[:, None]).T @ design / len(design)
-    return np.asarray((design * (weights * residuals)[:, None]) @ np.linalg.pinv(information, hermitian=True))
+    return glm_influence(design, residuals, np.ones(len(design)), weights)
 
 
 def glm_influence(design: Floats, residuals: Floats, slope: Floats, weights: Floats) -> Floats:
@@ -31,7 +30,14 @@ def glm_influence(design: Floats, residuals: Floats, slope: Floats, weights: Flo
         Outcome minus mean, and derivative of the mean with respect to the linear predictor.
     """
     information = (design * (weights * slope)[:, None]).T @ design / len(design)
-    return np.asarray((design * (weights * residuals)[:, None]) @ np.linalg.pinv(information, hermitian=True))
+    return np.asarray((design * (weights * residuals)[:, None]) @ inverse(information))
+
+
+def inverse(information: Floats) -> Floats:
+    """Return the (pseudo-)inverse of a symmetric information matrix, whatever the units of its columns."""
+    scale = np.sqrt(np.diag(information))
+    scale = np.where(scale > 0, scale, 1.0)
+    return np.asarray(np.linalg.pinv(information / np.outer(scale, scale), hermitian=True) / np.outer(scale, scale))
 
 
 def multinomial_influence(design: Floats, codes: Floats, probability: Floats, weights: Floats) -> Floats:
@@ -44,4 +50,4 @@ def multinomial_influence(design: Floats, codes: Floats, probability: Floats, we
         for b in range(1, levels):
             v = weights * probability[:, a] * ((a == b) - probability[:, b])
             information[(a - 1) * k : a * k, (b - 1) * k : b * k] = (design * v[:, None]).T @ design / n
-    return np.asarray(np.hstack(scores) @ np.linalg.pinv(information, hermitian=True))
+    return np.asarray(np.hstack(scores) @ inverse(information))
