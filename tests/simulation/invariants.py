@@ -83,7 +83,7 @@ class Invariants:
         """M2: where nothing goes wrong, the sweeper has nothing to send."""
         world = self.world
         good = not world.fired and not world.crash_at and not world.unknown_at and not world.options.skew
-        good = good and world.options.delay <= 1
+        good = good and world.options.delay <= 1 and world.options.pace <= 1
         dead = world.options.changes_dead or world.options.messages_dead
         need(
             "M2",
@@ -150,7 +150,6 @@ class Invariants:
             need("S4", new[name] >= old[name], lambda name=name: f"{name} fell from {old[name]} to {new[name]}")
         need("S14", new["tenant"] == old["tenant"], "the tenant changed")
         need("S11", new["hops"] <= MAX_HOPS, "too many hops")
-        need("F15", new["iteration"] <= 1 + new["question"]["preferences"]["max_iterations"], "the critique has no end")
         need("S10", not (new["state"] in LIVE_JOB and new["done"]), "no one will look at a live job again")
         self._budget(job, old, new)
         self._asked_once(job, old, new)
@@ -328,6 +327,7 @@ class Invariants:
             need("L1", job.state not in LIVE_JOB, f"{job.id} has not ended")
             self._nothing_runs(job, steps)
             self._legitimate(job, steps)
+            self._rounds(job, steps)
             self._same_again(job, steps)
             self._ledger(job, steps)
             budget = DELIVERIES[0] + DELIVERIES[1] * len(steps)
@@ -388,6 +388,12 @@ class Invariants:
         for step in steps:
             if step.agent == "toy_design" and step.result and job.answers.get("outcome"):
                 need("P2", step.result["question"]["outcome"] == job.answers["outcome"], "the answer did not count")
+
+    def _rounds(self, job: Job, steps: list[Step]) -> None:
+        """F15: what a critique asks for is done at most as often as the job allows."""
+        turns = sum(step.agent == "toy_effect" and step.decision.by != "resume" for step in steps)
+        most = 1 + job.question.preferences.max_iterations
+        need("F15", turns <= most or job.state == "erased", f"{turns} turns of the same agent, {most} are allowed")
 
     def _late(self, job: Job) -> bool:
         """Say whether the deadline may have passed: little time was given, or the world was bad until close to it."""
