@@ -29,12 +29,17 @@ def check_roles(question: Question, snapshot: Snapshot) -> tuple[Note, ...]:
     ------
     InputError
         ``COLUMN_UNKNOWN``, ``ROLE_CONFLICT``, ``TREATMENT_CONSTANT``, ``OUTCOME_CONSTANT``, ``TREATMENT_MISSING``,
-        ``OUTCOME_MISSING``, ``BINARY_AMBIGUOUS``, ``ROLE_NOT_NUMERIC``, ``TREATMENT_LEVELS`` or ``LEVEL_UNKNOWN``.
+        ``OUTCOME_MISSING``, ``BINARY_AMBIGUOUS``, ``ROLE_NOT_NUMERIC``, ``NUMERIC_OVERFLOW``, ``TREATMENT_LEVELS`` or ``LEVEL_UNKNOWN``.
     """
     columns = {column.name: column for column in snapshot.columns}
     for name in question.columns():
         if name not in columns:
             raise _unknown(name, list(columns))
+        if "NUMERIC_OVERFLOW" in columns[name].flags:
+            raise InputError(
+                f"{shown(name)!r} holds numbers whose squares overflow; divide the column by a power of ten first",
+                code="NUMERIC_OVERFLOW",
+            )
     notes: list[Note] = []
     for role in ("treatment", "outcome"):
         name = getattr(question, role)

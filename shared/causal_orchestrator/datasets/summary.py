@@ -47,6 +47,9 @@ class Summary:
     n_duplicate_rows: int
 
 
+LARGEST = 1e150  # beyond it a square overflows, and every method squares
+
+
 def summarise(table: Any, remarks: Remarks) -> Summary:
     """Describe the columns of a typed table.
 
@@ -184,7 +187,7 @@ def _moments(name: str, levels: Any, counts: Any, remarks: Remarks) -> dict[str,
         std = float(np.sqrt(np.average(centred**2, weights=counts) * n / (n - 1))) if n > 1 else None
         spread = std if std and np.isfinite(std) else None
         skewness = float(np.average((centred / spread) ** 3, weights=counts)) if spread else None
-    if not np.isfinite(mean) or (std is not None and not np.isfinite(std)):
+    if np.abs(values).max() > LARGEST or not np.isfinite(mean) or (std is not None and not np.isfinite(std)):
         remarks.add("NUMERIC_OVERFLOW", name)
     whole = bool((values == np.floor(values)).all())
     if whole and DATE_NAME.search(name) and SERIALS[0] <= values[0] and values[-1] <= SERIALS[1]:

@@ -477,6 +477,8 @@ def _no_covariate(
     """Say why a column is no covariate, or None if it may be one."""
     if "NUMERIC_AS_TEXT" in summary.flags and summary.n_unique > MAX_LEVELS:
         return "numbers written as text; give it as a covariate to have it repaired"
+    if "NUMERIC_OVERFLOW" in summary.flags:
+        return "numbers whose squares overflow; rescale the column to have it taken"
     if summary.kind in ("constant", "empty", "text", "identifier", "datetime"):
         return f"{summary.kind} column"
     if summary.personal_data:
