@@ -199,7 +199,10 @@ def test_names_from_the_data_reach_the_model_quoted_and_capped() -> None:
 
 
 @settings(max_examples=100)
-@given(st.lists(st.text(max_size=10) | st.sampled_from(sorted(TABLE)), min_size=MAX_TURNS, max_size=MAX_TURNS), st.integers(0, 9))
+@given(
+    st.lists(st.text(max_size=10) | st.sampled_from(sorted(TABLE)), min_size=MAX_TURNS, max_size=MAX_TURNS),
+    st.integers(0, 9),
+)
 def test_any_replies_end_and_skip_nothing_mandatory(replies: list[str], iterate: int) -> None:
     turns = play(lambda choices, k: replies[k], iterate=iterate)
     assert {name for name, found in TABLE.items() if found.mandatory} <= set(turns)

@@ -71,7 +71,10 @@ def test_a_step_moves_only_as_the_table_says(kind: str, move: str, before: str) 
 
 
 JOB_MOVES = {
-    **{name: lambda j, name=name: state.end(j, name, now=NOW) for name in ("completed", "rejected", "failed", "cancelled")},
+    **{
+        name: lambda j, name=name: state.end(j, name, now=NOW)
+        for name in ("completed", "rejected", "failed", "cancelled")
+    },
     "await": lambda j: state.await_input(j, pause(), now=NOW),
     "answer": lambda j: state.take_answer(j, None, now=NOW),
     "reopen": lambda j: state.reopen(j, now=NOW, deadline_at=NOW, status="PROFILING"),
