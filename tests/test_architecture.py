@@ -40,8 +40,8 @@ ALLOWED = {
     },
     "state": set(),
     "coordinator": {"agents", "state"},
-    "models": set(),
-    "backends": {"settings"},
+    "models": {"settings", "strict_json"},
+    "backends": {"settings", "models"},
     "settings": set(),
     "store": {"state", "backends", "agents"},
     "asking": {"store", "state", "backends"},
@@ -61,7 +61,8 @@ ALLOWED = {
 
 # The only files that may name these libraries.
 ONLY_IN = {
-    "google": "backends/gcp",
+    "google": ("backends/gcp", "models/gemini"),
+    "httpx2": "models/gemini",
     "causallearn": "discovery/",
     "matplotlib": "figures/",
     "nbclient": "reporting/notebook",
