@@ -51,7 +51,7 @@ ALLOWED = {
     "runtime": {"coordinator", "agents", "models", "backends", "state", "store", "asking", "attempt", "ledger"},
     "worker": {"runtime", "backends", "settings", "agents"},
     "laptop": {"runtime", "backends", "settings", "worker", "state", "agents"},
-    "api": {"runtime", "backends", "settings", "laptop", "state", "estimators", "problem", "datasets"},
+    "api": {"runtime", "reporting", "backends", "settings", "laptop", "state", "estimators", "problem", "datasets"},
     "strict_json": set(),
     "http": {"runtime", "backends", "settings", "state", "laptop", "strict_json", "agents"},
     "examples": set(),

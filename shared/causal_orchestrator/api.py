@@ -169,7 +169,7 @@ def collect(backends: Backends, job_id: str, out: Path | None) -> Analysis:
     if "reporter" in seen.results:
         results = json.loads(runtime.open_file(backends, job_id, "results.json", tenant=TENANT))
     if out is not None:
-        export(backends, job_id, steps, out)
+        export(backends, job, steps, out)
     return Analysis(
         job_id=job_id, status=job.status, results=results, plan=seen.results.get("study_design", {}),
         profile=seen.results.get("data_profiler", {}), snapshot=seen.results.get("dataset_fetcher", {}), out=out,
@@ -184,15 +184,32 @@ def _ended(job: Job) -> CausalError:
     return kinds.get(job.error.kind, CausalError)(job.error.message, code=job.error.code)
 
 
-def export(backends: Backends, job_id: str, steps: list[Step], out: Path) -> None:
-    """Write the finished documents of a job to a folder."""
+def export(backends: Backends, job: Job, steps: list[Step], out: Path) -> None:
+    """Write the finished documents of a job to a folder; its times and attempts go into the manifest alone."""
+    from causal_orchestrator.reporting import provenance
+
     report = next((s for s in reversed(steps) if s.state == "succeeded" and s.agent == "reporter"), None)
     if report is None or report.result is None:
         return
-    for relative in sorted(set(report.result["artifacts"].values())):
+    for relative in sorted({*report.result["artifacts"].values(), "manifest.json"}):
+        data = runtime.open_file(backends, job.id, relative, tenant=TENANT)
         target = out / relative
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(runtime.open_file(backends, job_id, relative, tenant=TENANT))
+        target.write_bytes(provenance.with_run(data, _run(job, steps)) if relative == "manifest.json" else data)
+
+
+def _run(job: Job, steps: list[Step]) -> dict[str, Any]:
+    """Return what differs from run to run: times, attempts, and who decided each step."""
+    rows = [
+        {
+            "step": step.number, "agent": step.agent, "state": step.state, "attempts": step.attempt,
+            "seconds": (step.ended_at - step.started_at).total_seconds() if step.ended_at and step.started_at else None,
+            "decided_by": step.decision.by, "reasoning": step.decision.reasoning,
+        }
+        for step in steps
+    ]  # fmt: skip
+    ended = None if job.ended_at is None else job.ended_at.isoformat()
+    return {"started_at": job.created_at.isoformat(), "ended_at": ended, "steps": rows}
 
 
 def estimate(
