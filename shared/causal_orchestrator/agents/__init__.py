@@ -150,6 +150,10 @@ def load(name: str, spec: Spec) -> Callable[[JobView, Turn, Reader, Ask], Output
     return run
 
 
+def _always(reason: str) -> Callable[[JobView], Worth]:
+    return lambda job: (1.0, reason)
+
+
 def _rows(job: JobView) -> int:
     return int(job.results.get("dataset_fetcher", {}).get("n_rows", 0))
 
@@ -195,21 +199,21 @@ def _interpretation_worth(job: JobView) -> Worth:
 
 
 AGENTS: dict[str, Spec] = {
-    "dataset_fetcher": Spec("Snapshot", "FETCHING_DATA", (), ("snapshot",), mandatory=True, on_failure="fail"),
-    "data_profiler": Spec("Profile", "PROFILING", ("snapshot",), ("profile",), mandatory=True, on_failure="fail", views=("covariates_treatment",), settles=True),
+    "dataset_fetcher": Spec("Snapshot", "FETCHING_DATA", (), ("snapshot",), mandatory=True, on_failure="fail", worth=_always("there are no data yet")),
+    "data_profiler": Spec("Profile", "PROFILING", ("snapshot",), ("profile",), mandatory=True, on_failure="fail", views=("covariates_treatment",), settles=True, worth=_always("roles, types and structure are unknown")),
     "eda": Spec("Exploration", "EXPLORATORY_ANALYSIS", ("profile",), ("exploration",), views=("covariates_treatment",), worth=lambda job: (0.8, "quality, balance and leakage are unknown")),
     "data_repair": Spec("Repairs", "EXPLORATORY_ANALYSIS", ("profile",), ("repairs",), uses=("exploration",), views=("marginals",), worth=_repair_worth),
     "causal_discovery": Spec("Graph", "DISCOVERING_CAUSAL", ("profile",), ("graph",), uses=("exploration", "repairs"), views=("covariates_treatment",), worth=_discovery_worth, heavy=lambda job: _rows(job) > 50_000),
     "confounder_discovery": Spec("Confounders", "DISCOVERING_CAUSAL", ("profile",), ("confounders",), uses=("exploration", "repairs", "graph"), views=("covariates_treatment",), worth=lambda job: (0.8, "the adjustment set is open")),
     "ps_diagnostics": Spec("PropensityDiagnostics", "EXPLORATORY_ANALYSIS", ("profile",), ("propensity",), uses=("repairs", "confounders"), views=("covariates_treatment",), worth=_propensity_worth, heavy=lambda job: _rows(job) > 200_000),
-    "study_design": Spec("Plan", "ESTIMATING_EFFECTS", ("profile",), ("plan",), uses=("exploration", "repairs", "graph", "confounders", "propensity"), mandatory=True, on_failure="fail", views=("covariates_treatment",), freezes=True),
+    "study_design": Spec("Plan", "ESTIMATING_EFFECTS", ("profile",), ("plan",), uses=("exploration", "repairs", "graph", "confounders", "propensity"), mandatory=True, on_failure="fail", views=("covariates_treatment",), freezes=True, worth=_always("a plan must stand before any effect is seen")),
     "effect_estimator": Spec("Effects", "ESTIMATING_EFFECTS", ("plan",), ("effects",), mandatory=True, on_failure="fail", stage="open", views=("all",), worth=_estimation_worth, heavy=lambda job: _rows(job) > 20_000, remedies=("add_methods", "add_adjustment_sets", "more_repeats")),
     "sensitivity_analyst": Spec("Sensitivities", "SENSITIVITY_ANALYSIS", ("effects",), ("sensitivities",), mandatory=True, stage="open", views=("all",), worth=_sensitivity_worth, heavy=lambda job: _rows(job) > 20_000),
-    "critique": Spec("Critique", "CRITIQUE_REVIEW", ("plan",), ("critique",), uses=("effects", "sensitivities"), mandatory=True, on_failure="fail", stage="open"),
+    "critique": Spec("Critique", "CRITIQUE_REVIEW", ("plan",), ("critique",), uses=("effects", "sensitivities"), mandatory=True, on_failure="fail", stage="open", worth=_always("the verdict is due")),
     "interpreter": Spec("Interpretation", "CRITIQUE_REVIEW", ("critique",), ("interpretation",), mandatory=True, stage="open", worth=_interpretation_worth),
-    "visualizer": Spec("Figures", "GENERATING_NOTEBOOK", ("critique",), ("figures",), uses=("effects", "sensitivities"), mandatory=True, stage="open", views=("all",)),
-    "notebook_generator": Spec("Notebook", "GENERATING_NOTEBOOK", ("critique",), ("notebook",), uses=("effects", "sensitivities", "interpretation"), mandatory=True, stage="open"),
-    "reporter": Spec("Report", "GENERATING_NOTEBOOK", ("critique",), ("report",), uses=("interpretation", "figures", "notebook"), mandatory=True, on_failure="fail", stage="open", final=True),
+    "visualizer": Spec("Figures", "GENERATING_NOTEBOOK", ("critique",), ("figures",), uses=("effects", "sensitivities"), mandatory=True, stage="open", views=("all",), worth=_always("what was found can be shown")),
+    "notebook_generator": Spec("Notebook", "GENERATING_NOTEBOOK", ("critique",), ("notebook",), uses=("effects", "sensitivities", "interpretation"), mandatory=True, stage="open", worth=_always("the numbers must be reproducible")),
+    "reporter": Spec("Report", "GENERATING_NOTEBOOK", ("critique",), ("report",), uses=("interpretation", "figures", "notebook"), mandatory=True, on_failure="fail", stage="open", final=True, worth=_always("all that was found is to be written up")),
 }  # fmt: skip
 
 FIRST = "dataset_fetcher"
