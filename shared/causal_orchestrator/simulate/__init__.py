@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from causal_orchestrator.simulate import assigned, confounded, iv
+from causal_orchestrator.simulate import assigned, confounded, iv, panel
 from causal_orchestrator.simulate.record import Simulated
 
 __all__ = ["SIMULATIONS", "Simulated"]
@@ -25,6 +25,8 @@ SIMULATIONS: dict[str, Callable[..., Simulated]] = {
     "confounded_clusters": confounded.clusters,
     "weak_overlap": confounded.weak_overlap,
     "unmeasured": confounded.unmeasured,
+    "panel_block": panel.block,
+    "panel_staggered": panel.staggered,
     "encouraged": iv.encouraged,
     "encouraged_dose": iv.dose,
     "encouraged_types": iv.types,
