@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from causal_orchestrator.question import Question
 
 Status = Literal["ok", "failed", "not_applicable"]
-Estimand = Literal["ATE", "ATT", "ATC", "ATO", "SATE", "SATT", "LATE", "CATE", "PLR", "QTE", "AD", "ATT_GT"]
+Estimand = Literal["ATE", "ATT", "ATC", "ATO", "SATE", "SATT", "LATE", "WLATE", "CATE", "PLR", "QTE", "AD", "ATT_GT"]
 Kind = Literal["numeric", "categorical", "binary", "datetime", "text", "identifier", "constant", "empty"]
 Structure = Literal["cross_section", "panel", "time_series", "repeated_cross_section"]
 Design = Literal[

@@ -59,6 +59,7 @@ ESTIMANDS: Mapping[str, str] = {
     "ATC": "on average over those who were not treated",
     "ATO": "on average over those who might as well have been in the other arm",
     "LATE": "on average over those whom the instrument or the cutoff moves",
+    "WLATE": "on average over those whom the instrument moves, weighted by how strongly it moves them",
     "SATE": "on average over the rows of the data",
     "SATT": "on average over the treated rows of the data",
 }

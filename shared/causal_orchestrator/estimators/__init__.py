@@ -118,6 +118,9 @@ def _learns(situation: Situation) -> Reasons:
     return (*_needs_overlap(situation), (0.1, "right if either the outcome or the treatment is learned well"), *few)
 
 
+def _instrument(situation: Situation) -> Reasons:
+    few = ((-0.2, f"{situation.n} rows are few for an instrument"),) if situation.n < 200 else ()
+    return ((0.2, "an instrument moves the treatment apart from its hidden causes"), *few)
 def _panel(situation: Situation) -> Reasons:
     if "first_treated" in situation.roles:
         return ((0.1, "it is known when each unit began treatment"),)
@@ -136,6 +139,7 @@ _INTERFERENCE = "no interference between units"
 _TRENDS = ("parallel trends", "no anticipation")
 _BOTH = ("randomized", "unconfoundedness")
 _LEVELS = ("binary", "multivalued")
+_INSTRUMENT = ("the instruments are as good as random given the covariates", "they move the outcome through the treatment alone", "they move nobody's treatment against the others'", _INTERFERENCE)  # fmt: skip
 
 ESTIMATORS: dict[str, Spec] = {
     "difference_in_means": Spec("difference_in_means", ("ATE",), ("randomized",), treatments=_LEVELS, cost=lambda n, p: 0.1, assumes=("assignment is random", _INTERFERENCE), evidence=_experiment, credibility=0.9, title="Difference in means", options=("se",)),
@@ -147,6 +151,9 @@ ESTIMATORS: dict[str, Spec] = {
     "overlap_weighting": Spec("overlap_weighting", ("ATO",), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "a right propensity model", _INTERFERENCE), evidence=_survives_poor_overlap, credibility=0.6, title="Overlap weighting"),
     "aipw": Spec("aipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.85, title="Augmented inverse-probability weighting (doubly robust)", options=("estimand", "learners", "folds", "repeats", "trim")),
     "double_ml": Spec("double_ml", ("PLR",), _BOTH, needs=("covariates",), treatments=(*_LEVELS, "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, "the effect is added to what covariates explain", _INTERFERENCE), evidence=_learns, credibility=0.75, title="Double machine learning (partially linear)", options=("learners", "folds", "repeats")),
+    "iv_2sls": Spec("iv_2sls", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.6, title="Two-stage least squares", options=("se",)),
+    "iv_liml": Spec("iv_liml", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.58, title="Limited-information maximum likelihood", options=("se", "fuller")),
+    "iv_gmm": Spec("iv_gmm", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.55, title="Two-step GMM with instruments", options=("se",)),
     "did": Spec("did", ("ATT",), ("panel",), needs=("time",), min_per_arm=1, cost=lambda n, p: 3.0, assumes=(*_TRENDS, "one effect for all cohorts and durations, where units start at different times", _INTERFERENCE), evidence=_fixed_effects, credibility=0.65, title="Difference in differences (two-way fixed effects)", options=("se",)),
     "event_study": Spec("event_study", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 10.0, assumes=(*_TRENDS, _INTERFERENCE), evidence=_panel, credibility=0.7, title="Event study (saturated in cohorts)", options=("aggregation", "anticipation", "se")),
     "callaway_santanna": Spec("callaway_santanna", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 20.0, assumes=("parallel trends given the covariates", "no anticipation", "cohorts and controls overlap in the covariates", _INTERFERENCE), evidence=_panel, credibility=0.8, title="Staggered difference in differences (Callaway–Sant'Anna)", options=("control_group", "base_period", "anticipation", "aggregation", "score")),
