@@ -636,11 +636,12 @@ def _jobs_cancel(arguments: argparse.Namespace) -> int:
 
 
 def _jobs_erase(arguments: argparse.Namespace) -> int:
-    from causal_orchestrator import runtime
+    from causal_orchestrator import laptop, runtime
     from causal_orchestrator.api import TENANT
 
-    _, backends = _service(arguments)
+    settings, backends = _service(arguments)
     receipt = runtime.erase(backends, arguments.job, tenant=TENANT)
+    laptop.scrub(settings)
     when = receipt["erased_at"].isoformat()
     _write(json.dumps({"job_id": arguments.job, "erased_at": when}) if arguments.json else f"erased at {when}")
     return OK
