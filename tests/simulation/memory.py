@@ -23,14 +23,24 @@ def plain(value: Any) -> Any:
             except UnicodeEncodeError as exc:
                 raise InputError("a lone surrogate cannot be stored", code="NOT_JSON") from exc
         return value
-    if value is None or isinstance(value, (bool, int, datetime)):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise InputError("a number of more than 64 bits cannot be stored", code="NOT_JSON")
+        return value
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InputError("a time without a zone cannot be stored", code="NOT_JSON")
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InputError("a number that is not finite cannot be stored", code="NOT_JSON")
         return value
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        if not all(isinstance(name, str) for name in value):
+            raise InputError("names of fields are text", code="NOT_JSON")
+        return {plain(name): plain(v) for name, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     raise InputError(f"a {type(value).__name__} cannot be stored", code="NOT_JSON")

@@ -361,8 +361,9 @@ class World:
             if rng.random() < options.erase:
                 self._call(client, "erase", rng.uniform(0, span), self._erase)
             if rng.random() < options.resume:
+                when = rng.uniform(self.heal_at / 2, self.heal_at * 1.4)
                 for _ in range(rng.choice([1, 2])):
-                    self._call(client, "resume", rng.uniform(self.heal_at / 2, self.heal_at * 1.5), self._resume)
+                    self._call(client, "resume", when + rng.uniform(0, 2), self._resume)
             if client.question.preferences.confirm_roles and client.says:
                 for k in range(12):
                     self._call(client, "answer", 30.0 * (k + 1) + rng.uniform(0, 5), self._answer)
