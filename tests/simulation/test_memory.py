@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from tests.backends.test_contract import (
+from tests.backends.test_contract import (  # noqa: F401
     shelf,
     test_a_change_may_write_only_what_it_names,
     test_a_list_is_narrowed_by_equal_fields,
@@ -20,8 +20,6 @@ from tests.backends.test_contract import (
 )
 
 from .memory import MemoryDocuments, MemoryObjects
-
-__all__ = [name for name in dir() if name.startswith("test_")] + ["shelf"]
 
 
 @dataclass

@@ -41,8 +41,9 @@ TRAITS = (
 )  # fmt: skip
 PARTS = 3
 
-# Set by the simulated world: virtual work of an agent, and the world's failures inside one.
-work: Callable[[str], None] = lambda agent: None
+
+def work(agent: str) -> None:
+    """Be replaced by the simulated world: virtual work of an agent, and the world's failures inside one."""
 
 
 def has(job: JobView, trait: str) -> bool:
