@@ -44,7 +44,7 @@ Columns = Annotated[tuple[Column, ...], BeforeValidator(_as_tuple), Field(max_le
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Budget(_Model):
@@ -70,7 +70,7 @@ class Preferences(_Model):
     user_expertise: Literal["executive", "analyst", "data_scientist"] = "analyst"
     confidence_level: float = Field(default=0.95, ge=0.5, lt=1)
     profile: Literal["default", "full"] = "default"
-    planner: str = "offline"
+    planner: str | None = Field(default=None, max_length=64)  # None: whichever this installation has
     confirm_roles: bool = False
     plan_only: bool = False
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -34,7 +34,7 @@ def finite(value: float | None) -> float | None:
 class Record(BaseModel):
     """A frozen piece of a result; unknown fields and non-finite numbers are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Note(Record):
