@@ -118,9 +118,16 @@ def _learns(situation: Situation) -> Reasons:
     return (*_needs_overlap(situation), (0.1, "right if either the outcome or the treatment is learned well"), *few)
 
 
+def _discontinuity(situation: Situation) -> Reasons:
+    few = ((-0.3, f"{situation.n} rows are few for a discontinuity"),) if situation.n < 200 else ()
+    return ((0.25, "a rule at a cutoff decides the treatment"), *few)
+
+
 def _instrument(situation: Situation) -> Reasons:
     few = ((-0.2, f"{situation.n} rows are few for an instrument"),) if situation.n < 200 else ()
     return ((0.2, "an instrument moves the treatment apart from its hidden causes"), *few)
+
+
 def _panel(situation: Situation) -> Reasons:
     if "first_treated" in situation.roles:
         return ((0.1, "it is known when each unit began treatment"),)
@@ -139,6 +146,7 @@ _INTERFERENCE = "no interference between units"
 _TRENDS = ("parallel trends", "no anticipation")
 _BOTH = ("randomized", "unconfoundedness")
 _LEVELS = ("binary", "multivalued")
+_CUTOFF = ("what else moves the outcome is continuous at the cutoff", "nobody chooses the side exactly", _INTERFERENCE)
 _INSTRUMENT = ("the instruments are as good as random given the covariates", "they move the outcome through the treatment alone", "they move nobody's treatment against the others'", _INTERFERENCE)  # fmt: skip
 
 ESTIMATORS: dict[str, Spec] = {
@@ -151,6 +159,7 @@ ESTIMATORS: dict[str, Spec] = {
     "overlap_weighting": Spec("overlap_weighting", ("ATO",), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "a right propensity model", _INTERFERENCE), evidence=_survives_poor_overlap, credibility=0.6, title="Overlap weighting"),
     "aipw": Spec("aipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.85, title="Augmented inverse-probability weighting (doubly robust)", options=("estimand", "learners", "folds", "repeats", "trim")),
     "double_ml": Spec("double_ml", ("PLR",), _BOTH, needs=("covariates",), treatments=(*_LEVELS, "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, "the effect is added to what covariates explain", _INTERFERENCE), evidence=_learns, credibility=0.75, title="Double machine learning (partially linear)", options=("learners", "folds", "repeats")),
+    "entropy_balancing": Spec("entropy_balancing", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, cost=lambda n, p: 10.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the odds of treatment or the outcome follow the balanced moments", _INTERFERENCE), evidence=_needs_overlap, credibility=0.6, title="Entropy balancing", options=("estimand", "moments")),
     "iv_2sls": Spec("iv_2sls", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.6, title="Two-stage least squares", options=("se",)),
     "iv_liml": Spec("iv_liml", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.58, title="Limited-information maximum likelihood", options=("se", "fuller")),
     "iv_gmm": Spec("iv_gmm", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.55, title="Two-step GMM with instruments", options=("se",)),
@@ -158,6 +167,8 @@ ESTIMATORS: dict[str, Spec] = {
     "event_study": Spec("event_study", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 10.0, assumes=(*_TRENDS, _INTERFERENCE), evidence=_panel, credibility=0.7, title="Event study (saturated in cohorts)", options=("aggregation", "anticipation", "se")),
     "callaway_santanna": Spec("callaway_santanna", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 20.0, assumes=("parallel trends given the covariates", "no anticipation", "cohorts and controls overlap in the covariates", _INTERFERENCE), evidence=_panel, credibility=0.8, title="Staggered difference in differences (Callaway–Sant'Anna)", options=("control_group", "base_period", "anticipation", "aggregation", "score")),
     "did_imputation": Spec("did_imputation", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 5.0, assumes=(*_TRENDS, _INTERFERENCE), evidence=_panel, credibility=0.75, title="Imputation of untreated outcomes (Borusyak–Jaravel–Spiess)", options=("aggregation", "anticipation")),
+    "rdd": Spec("rdd", ("LATE",), ("discontinuity",), needs=("running_variable", "cutoff"), cost=lambda n, p: 30.0 + 2 * p, assumes=_CUTOFF, evidence=_discontinuity, credibility=0.7, title="Regression discontinuity (sharp)", options=("bandwidth", "kernel", "polynomial", "bandwidth_rule", "donut", "covariate_adjusted"), weights=False),
+    "rdd_fuzzy": Spec("rdd_fuzzy", ("LATE",), ("discontinuity",), needs=("running_variable", "cutoff"), cost=lambda n, p: 30.0 + 2 * p, treatments=("binary", "continuous"), assumes=(*_CUTOFF, "passing the cutoff moves nobody's treatment against the others'"), evidence=_discontinuity, credibility=0.6, title="Regression discontinuity (fuzzy)", options=("bandwidth", "kernel", "polynomial", "bandwidth_rule", "donut", "covariate_adjusted"), weights=False),
 }  # fmt: skip
 
 ALIASES = {

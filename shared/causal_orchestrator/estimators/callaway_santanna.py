@@ -304,7 +304,8 @@ def _finish(
     )
     head = effect_row("overall", overall.value, float(np.sqrt(variance[0, 0])), confidence_level=problem.confidence_level, n=data.outcome.size)  # fmt: skip
     rows = (head, *_rows(problem, data, parts), *_rows(problem, data, each))
-    return replace(found, rows=rows, n=data.outcome.size, n_treated=int((np.arange(len(data.periods)) >= data.first[:, None]).sum()))  # fmt: skip
+    treated = sum(int((data.first == c.g).sum()) for c in cells if c.t >= c.g)
+    return replace(found, rows=rows, n=data.outcome.size, n_treated=treated)
 
 
 def _covariance(data: _Data, parts: Sequence[_Average]) -> Floats:

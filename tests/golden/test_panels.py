@@ -1,0 +1,160 @@
+"""Panel methods against published numbers, other packages and derivations written out (scripts beside the files)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import causal_orchestrator as co
+
+HERE = Path(__file__).parent
+DATA = Path(os.environ.get("CAUSAL_TEST_DATA", HERE.parents[1] / ".." / "shared" / "data"))
+RTOL = 1e-6  # the same formulas; the references invert their matrices otherwise
+BOOTSTRAP = 0.15  # published standard errors are draws of a bootstrap with small cohorts
+
+published = pytest.mark.skipif(not (DATA / "expectations.json").exists(), reason="no folder with published numbers")
+
+
+def golden(name):
+    return json.loads((HERE / f"{name}.json").read_text())
+
+
+def expectation(key):
+    return {e["id"]: e for e in json.loads((DATA / "expectations.json").read_text())}[key]
+
+
+def close(found, wanted, factor=1.0):
+    assert found.estimate == pytest.approx(wanted["estimate"], rel=RTOL)
+    assert found.std_error == pytest.approx(factor * wanted["std_error"], rel=RTOL)
+
+
+# --- other packages -------------------------------------------------------------------------------------------------
+
+
+PANEL = {"treatment": "d", "outcome": "y", "unit": "unit", "time": "time"}
+
+
+def small(*, gaps):
+    frame = pd.DataFrame(golden("did")["data"])
+    return frame[frame.index % 17 != 3] if gaps else frame
+
+
+@pytest.mark.parametrize("name", ["did", "did with z"])
+def test_two_way_fixed_effects_are_those_of_fixest(name):
+    frame = small(gaps=True)
+    covariates = ["z"] if "z" in name else []
+    # Parameters: the slopes, four periods, and one for the units, which are nested in the clusters.
+    n, k = len(frame), 1 + len(covariates) + 4 + 1
+    close(
+        co.estimate("did", frame, {**PANEL, "covariates": covariates}), golden("did")[name], np.sqrt((n - 1) / (n - k))
+    )
+
+
+def test_the_event_study_is_the_saturated_one_of_pyfixest():
+    found = co.estimate("event_study", small(gaps=False), {**PANEL, "first_treated": "first"})
+    wanted = golden("did")["event_study"]
+    for row in found.rows[1:]:
+        close(row, wanted[str(row.event_time)])
+    assert len(found.rows) == 1 + len(wanted)
+
+
+def test_imputation_and_its_variance_are_those_of_the_paper():
+    found = co.estimate("did_imputation", small(gaps=True), {**PANEL, "first_treated": "first", "covariates": ["z"]})
+    wanted = golden("did_imputation")
+    for row in found.rows:
+        close(row, wanted["overall" if row.term == "overall" else str(int(row.event_time))])
+    assert len(found.rows) == len(wanted)
+
+
+@pytest.mark.parametrize("score", ["dr", "reg", "ipw"])
+@pytest.mark.parametrize("control_group", ["never_treated", "not_yet_treated"])
+def test_every_group_and_time_is_that_of_another_package(score, control_group):
+    frame = small(gaps=False)
+    frame["z"] = frame.groupby("unit")["z"].transform("first")
+    question = {**PANEL, "first_treated": "first", "covariates": ["z"]}
+    found = co.estimate("callaway_santanna", frame, question, score=score, control_group=control_group)
+    wanted = golden("callaway_santanna")[f"{score} {control_group}"]
+    rows = {row.term: row for row in found.rows if row.term.startswith("ATT")}
+    assert set(rows) == set(wanted)
+    for term, row in rows.items():
+        close(row, wanted[term], np.sqrt(30 / 29))
+
+
+# --- published numbers ----------------------------------------------------------------------------------------------
+
+MPDTA = {"outcome": "lemp", "unit": "countyreal", "time": "year", "first_treated": "first.treat"}
+
+
+@pytest.fixture(scope="module")
+def mpdta():
+    return pd.read_csv(DATA / "mpdta.csv")
+
+
+@published
+@pytest.mark.parametrize("aggregation", ["simple", "dynamic", "group", "calendar"])
+def test_callaway_santanna_is_that_of_r(mpdta, aggregation):
+    found = co.estimate("callaway_santanna", mpdta, MPDTA, aggregation=aggregation)
+    names = {"simple": "mpdta_simple", "calendar": "mpdta_calendar"}
+    pairs = {names.get(aggregation, f"mpdta_{aggregation}_overall"): found}
+    for row in found.rows[1:]:
+        if row.term.startswith("ATT"):
+            pairs[f"mpdta_attgt_{row.group}_{row.time:.0f}"] = row
+        elif aggregation == "dynamic":
+            pairs[f"mpdta_dynamic_{row.event_time:.0f}"] = row
+        elif aggregation == "group":
+            pairs[f"mpdta_group_{row.group}"] = row
+    for key, value in pairs.items():
+        wanted = expectation(key)
+        assert value.estimate == pytest.approx(wanted["expected"], abs=wanted["tolerance"]), key
+        if wanted["published"]["se"] is not None:
+            assert value.std_error == pytest.approx(wanted["published"]["se"], rel=BOOTSTRAP), key
+    assert len(pairs) >= 13
+
+
+@published
+@pytest.mark.parametrize("covariates", ["nocov", "lpop"])
+@pytest.mark.parametrize("control_group", ["never_treated", "not_yet_treated"])
+@pytest.mark.parametrize("score", ["dr", "reg", "ipw"])
+def test_scores_and_controls_are_those_of_another_package(mpdta, covariates, control_group, score):
+    if covariates == "nocov" and score != "dr":
+        covariates = "lpop"  # without covariates the scores are one
+    wanted = expectation(f"mpdta_simple_{covariates}_{control_group}_{score}")
+    question = {**MPDTA, "covariates": ["lpop"] if covariates == "lpop" else []}
+    found = co.estimate("callaway_santanna", mpdta, question, control_group=control_group, score=score)
+    assert found.estimate == pytest.approx(wanted["expected"], abs=wanted["tolerance"])
+    # The reference divides by the number of units, here by one less.
+    assert found.std_error == pytest.approx(wanted["computed"]["se"] * np.sqrt(500 / 499), rel=1e-5)
+
+
+CARD_KRUEGER = {
+    "ck_did_all": ({"treatment": "nj", "time": "d"}, {}),
+    "ck_did_poe": ({"treatment": "nj", "time": "d"}, {"se": "classical"}),
+    "ck_did_cov": ({"treatment": "nj", "time": "d", "covariates": ["kfc", "roys", "wendys", "co_owned"]}, {"se": "classical"}),
+}  # fmt: skip
+
+
+@published
+@pytest.mark.parametrize("key", sorted(CARD_KRUEGER))
+def test_card_and_krueger_are_reproduced(key):
+    roles, options = CARD_KRUEGER[key]
+    wanted = expectation(key)
+    found = co.estimate("did", pd.read_csv(DATA / "card_krueger_njmin.csv"), {"outcome": "fte", **roles}, **options)
+    assert found.estimate == pytest.approx(wanted["expected"], abs=wanted["tolerance"])
+    assert found.std_error == pytest.approx(wanted["computed"]["se"], rel=RTOL)
+
+
+@published
+@pytest.mark.parametrize("time", ["Quarter", "Quarter_Num"])
+def test_organ_donations_are_reproduced_with_time_as_text_or_number(time):
+    frame = pd.read_csv(DATA / "organ_donations.csv")
+    frame["treated"] = (frame["State"] == "California") & (frame["Quarter_Num"] >= 4)
+    wanted = expectation("organ_did")
+    found = co.estimate("did", frame, {"treatment": "treated", "outcome": "Rate", "unit": "State", "time": time})
+    assert found.estimate == pytest.approx(wanted["expected"], abs=wanted["tolerance"])
+    assert round(found.std_error, 3) == wanted["published"]["se"]
+    assert any("one unit is treated" in note for note in found.notes)
