@@ -44,7 +44,7 @@ ALLOWED = {
     "backends": {"settings", "models"},
     "settings": set(),
     "store": {"state", "backends", "agents"},
-    "asking": {"store", "state", "backends"},
+    "asking": {"store", "state", "backends", "models"},
     "ledger": {"store", "state", "backends", "agents"},
     "reader": {"store", "state", "backends", "agents", "datasets"},
     "attempt": {"store", "state", "backends", "agents", "asking", "reader"},

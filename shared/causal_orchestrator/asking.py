@@ -1,15 +1,23 @@
-"""The way to a language model: a call is reserved in a committed transaction before it is made."""
+"""The way to a language model: a call is reserved in a committed transaction before it is made.
+
+Every reply is kept with its job, under the hash of its prompt and form. The same prompt gets the same reply again: a
+step that is repeated after a crash takes the same way, and no second call is paid for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from causal_orchestrator.backends.ports import Backends, Found, Writes
-from causal_orchestrator.errors import Fenced, ModelUnavailable
-from causal_orchestrator.state import Job, job_path, touch
+from causal_orchestrator.errors import CausalError, Fenced, ModelUnavailable, Retriable
+from causal_orchestrator.log import event
+from causal_orchestrator.models import MAX_TOKENS, OFFLINE, Answer, Usage, fingerprint
+from causal_orchestrator.question import canonical_json, shown
+from causal_orchestrator.state import Job, asked_path, job_path, touch
 from causal_orchestrator.store import commit, read_job
 
 T = TypeVar("T", bound=BaseModel)
@@ -18,10 +26,12 @@ Check = Callable[[Job, Found, int], None]
 MAX_CALLS = 60
 MAX_SECONDS = 60.0
 MARGIN_SECONDS = 5.0
-REPLY_TOKENS = 1000
+MAX_REPAIRS = 2
 
 
-def asker(backends: Backends, job_id: str, *, check: Check, paths: Sequence[str] = ()) -> Callable[[str, type[T]], T]:
+def asker(
+    backends: Backends, job_id: str, *, check: Check, step: int, paths: Sequence[str] = (), repairs: int = 0
+) -> Callable[[str, type[T]], T]:
     """Return the way to the model for whoever may still ask.
 
     Parameters
@@ -29,23 +39,92 @@ def asker(backends: Backends, job_id: str, *, check: Check, paths: Sequence[str]
     check : callable
         ``check(job, found, made)`` raises `Fenced` if the asker no longer counts; it sees the job and the documents
         at `paths` inside the transaction, and how many calls this asker has made.
+    step : int
+        The step for which it is asked.
+    repairs : int
+        How often a reply that does not fit is answered with the reason and asked for again.
     """
     made = 0
 
-    def ask(prompt: str, kind: type[T], /) -> T:
+    def once(model: Any, prompt: str, kind: type[T]) -> T:
         nonlocal made
-        model = backends.model
-        if model is None:
-            raise ModelUnavailable("no language model is configured", code="MODEL_NONE")
+        schema = kind.model_json_schema()
+        path = asked_path(job_id, fingerprint(prompt, schema))
+        standing = backends.documents.get(path)
+        if standing is not None and standing["reply"] is not None:
+            return kind.model_validate_json(canonical_json(standing["reply"]))
         seconds = _reserve(backends, job_id, prompt, lambda job, found: check(job, found, made), paths)
         made += 1
-        answer = model.ask(prompt, kind.model_json_schema(), timeout=min(MAX_SECONDS, seconds - MARGIN_SECONDS))
+        note = {"prompt": prompt, "form": kind.__name__, "step": step}
         try:
-            return kind.model_validate(answer)
-        except ValidationError as exc:
-            raise ModelUnavailable("the answer does not fit the form", code="MODEL_INVALID") from exc
+            answer = model.ask(prompt, schema, timeout=min(MAX_SECONDS, seconds - MARGIN_SECONDS))
+            reply = _fitting(answer, kind)
+        except ModelUnavailable as exc:
+            _keep(backends, job_id, path, note, None, {"by": model.name, "error": exc.code})
+            raise
+        usage = answer.usage if isinstance(answer, Answer) else Usage(model.name)
+        _keep(backends, job_id, path, note, reply.model_dump(mode="json"), asdict(usage))
+        return reply
+
+    def ask(prompt: str, kind: type[T], /) -> T:
+        model, told = _model(backends, job_id), ""
+        for left in range(repairs, -1, -1):
+            try:
+                return once(model, prompt + told, kind)
+            except ModelUnavailable as exc:
+                if exc.code != "MODEL_INVALID" or not left:
+                    raise
+                told = f"\nYour last reply was refused: {exc.message}."
+        raise ModelUnavailable("no usable answer came", code="MODEL_INVALID")
 
     return ask
+
+
+def _model(backends: Backends, job_id: str) -> Any:
+    """Return the model that the job wants: this installation's, unless it asks for none or for another one."""
+    model = backends.model
+    if model is None:
+        raise ModelUnavailable("no language model is configured", code="MODEL_NONE")
+    job = read_job(backends.documents.get(job_path(job_id)))
+    wanted = None if job is None else job.question.preferences.planner
+    if wanted == OFFLINE:
+        raise ModelUnavailable("the job asks for the offline planner", code="MODEL_NONE")
+    planner = getattr(model, "planner", None)
+    if wanted is not None and planner is not None and wanted != planner:
+        raise ModelUnavailable(f"the planner {shown(wanted)!r} is not configured here", code="MODEL_OTHER")
+    return model
+
+
+def _fitting(answer: Mapping[str, Any], kind: type[T]) -> T:
+    """Return the answer as a `kind`; nothing is converted and no field is dropped (raises ModelUnavailable)."""
+    try:
+        return kind.model_validate_json(canonical_json(dict(answer)), strict=True)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = shown(".".join(str(part) for part in first["loc"]))
+        raise ModelUnavailable(f"the answer does not fit the form ({where}: {first['msg'][:100]})", code="MODEL_INVALID") from exc  # fmt: skip
+    except CausalError as exc:
+        raise ModelUnavailable("the answer cannot be written as JSON", code="MODEL_INVALID") from exc
+
+
+def _keep(
+    backends: Backends, job_id: str, path: str, note: Mapping[str, Any], reply: Mapping[str, Any] | None,
+    call: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Keep prompt, reply and what the call cost with the job, unless it is erased; a store that fails is no reason to stop."""
+    above, now = job_path(job_id), backends.now()
+
+    def change(found: Found) -> Writes:
+        job = read_job(found[above])
+        if job is None or job.state == "erased":
+            return {}
+        before = found[path] or {**note, "job": job_id, "calls": []}
+        return {path: {**before, "reply": reply, "calls": [*before["calls"], {**call, "at": now}]}}
+
+    try:
+        commit(backends, [above, path], change)
+    except Retriable as exc:
+        event("reply_not_kept", severity="WARNING", job_id=job_id, error=exc.code)
 
 
 def _reserve(
@@ -54,7 +133,7 @@ def _reserve(
     """Count one call and its tokens against the job's caps; return the seconds until its deadline."""
     path, now = job_path(job_id), backends.now()
     # Three characters a token is more than any of the usual vocabularies needs for English or JSON.
-    tokens = len(prompt) // 3 + REPLY_TOKENS
+    tokens = len(prompt) // 3 + MAX_TOKENS
 
     def change(found: Found) -> Writes:
         job = read_job(found[path])

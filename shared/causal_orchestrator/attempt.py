@@ -14,7 +14,7 @@ from typing import Any
 
 from causal_orchestrator import log
 from causal_orchestrator.agents import JobView, Output, Spec, Turn, load, record_of
-from causal_orchestrator.asking import asker
+from causal_orchestrator.asking import MAX_REPAIRS, asker
 from causal_orchestrator.backends.ports import Backends, Document, Found, Writes
 from causal_orchestrator.errors import (
     BlindnessError,
@@ -244,7 +244,9 @@ def _asker(backends: Backends, attempt: Attempt) -> Callable[..., Any]:
         if share is None or not holds(attempt.read(share), attempt.share.attempt):
             raise Fenced("the attempt no longer counts")
 
-    return asker(backends, attempt.job.id, check=check, paths=[attempt.path])
+    return asker(
+        backends, attempt.job.id, check=check, step=attempt.step.number, paths=[attempt.path], repairs=MAX_REPAIRS
+    )
 
 
 def _turn(attempt: Attempt, seen: JobView) -> Turn:

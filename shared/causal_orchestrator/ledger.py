@@ -34,8 +34,8 @@ def event_path(job: str, number: int) -> str:
 
 
 def collections(job: str) -> list[str]:
-    """Return the collections that are written here for a job."""
-    return [f"agent_traces/{job}/traces", f"audit/{job}/events"]
+    """Return the collections that tell of a job."""
+    return [f"agent_traces/{job}/traces", f"audit/{job}/events", f"jobs/{job}/asked"]
 
 
 def documents(job: str) -> list[str]:
@@ -51,26 +51,10 @@ def record(backends: Backends, job_id: str, *, agents: Agents = AGENTS) -> None:
     ended = [step for step in steps if step.state in ENDED_STEP]
     over = job.state not in LIVE_JOB
     if ended and (over or backends.documents.get(trace_path(job_id, ended[-1].number)) is None):
-        _append(backends, job, ended, over)
-        standing = {path for path, _ in backends.documents.list(f"agent_traces/{job_id}/traces")}
-        for step in ended:
-            if trace_path(job_id, step.number) not in standing:
-                _once(backends, job_id, trace_path(job_id, step.number), _trace(step))
+        while not _write_up(backends, job, ended, over):
+            continue
     if over:
         _conclude(backends, job, steps, agents)
-
-
-def _once(backends: Backends, job_id: str, path: str, document: Document, *, renew: bool = False) -> None:
-    """Write a document for a job that is still there, unless it stands already."""
-    above = job_path(job_id)
-
-    def change(found: Found) -> Writes:
-        job = read_job(found[above])
-        if job is None or job.state == "erased" or (found[path] is not None and not renew):
-            return {}
-        return {path: document}
-
-    commit(backends, [above, path], change)
 
 
 # --- traces and costs ---------------------------------------------------------------------------------------------
@@ -82,7 +66,16 @@ def _seconds(step: Step) -> float:
     return max(0.0, (step.ended_at - step.started_at).total_seconds())
 
 
-def _trace(step: Step) -> Document:
+def model_calls(backends: Backends, job_id: str) -> dict[int, list[Document]]:
+    """Return the questions to a model by the step for which they were put: form, prompt's hash, who, tokens, cost."""
+    calls: dict[int, list[Document]] = {}
+    for path, asked in backends.documents.list(f"jobs/{job_id}/asked"):
+        rows = [{"tool": asked["form"], "prompt_sha256": path.rsplit("/", 1)[1], **call} for call in asked["calls"]]
+        calls.setdefault(int(asked["step"]), []).extend(rows)
+    return {step: sorted(rows, key=lambda row: row["at"]) for step, rows in calls.items()}
+
+
+def _trace(step: Step, calls: Sequence[Document]) -> Document:
     """Return a step as people read it: who chose it and why, what it saw, what it left."""
     return {
         "agent": step.agent,
@@ -95,7 +88,7 @@ def _trace(step: Step) -> Document:
         "refused": list(step.decision.refused),
         "inputs": {"parameters": dict(step.parameters), "reads": [read.model_dump() for read in step.reads]},
         "outputs": _outputs(step),
-        "tools_called": [],
+        "tools_called": list(calls),
         "duration_ms": round(1000 * _seconds(step)),
         "attempt": step.attempt,
         "iteration": step.iteration,
@@ -115,17 +108,33 @@ def _hash(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def _costs(job: Job, steps: Sequence[Step]) -> Document:
-    """Return what the job cost, per step: wall-clock seconds of the attempt that counted, and reserved model calls."""
+def _costs(job: Job, steps: Sequence[Step], calls: Mapping[int, Sequence[Document]]) -> Document:
+    """Return what the job cost, per step: wall-clock seconds of the attempt that counted, and model calls, reserved and settled."""
     rows = [
-        {"step": s.number, "agent": s.agent, "seconds": _seconds(s), "attempts": s.attempt, "heavy": s.heavy}
+        {
+            "step": s.number, "agent": s.agent, "seconds": _seconds(s), "attempts": s.attempt, "heavy": s.heavy,
+            "tokens": sum(c.get("tokens_in", 0) + c.get("tokens_out", 0) for c in calls.get(s.number, ())),
+        }
         for s in steps
-    ]
+    ]  # fmt: skip
+    settled = [call.get("cost") for row in calls.values() for call in row]
+    cost = sum(price for price in settled if price is not None) if any(p is not None for p in settled) else None
     total = sum(_seconds(step) for step in steps)
-    return {"job": job.id, "steps": rows, "seconds": total, "model_calls": job.calls, "model_tokens": job.tokens}
+    return {
+        "job": job.id,
+        "steps": rows,
+        "seconds": total,
+        "model_calls": job.calls,
+        "model_tokens": job.tokens,
+        "model_cost": cost,
+    }
 
 
 # --- audit --------------------------------------------------------------------------------------------------------
+
+
+def _key(step: Step) -> str:
+    return f"step/{step.number}/{step.attempt}"
 
 
 def _facts(job: Job, ended: Sequence[Step], over: bool) -> list[dict[str, Any]]:
@@ -137,7 +146,7 @@ def _facts(job: Job, ended: Sequence[Step], over: bool) -> list[dict[str, Any]]:
         outputs = _outputs(step)
         facts.append(
             {
-                "key": f"step/{step.number}/{step.attempt}", "at": step.ended_at, "action": f"step {step.state}",
+                "key": _key(step), "at": step.ended_at, "action": f"step {step.state}",
                 "by": step.agent, "decided_by": step.decision.by, "result_sha256": outputs["result_sha256"],
                 "reads_sha256": _hash([read.model_dump() for read in step.reads]),
             }
@@ -152,32 +161,42 @@ def _facts(job: Job, ended: Sequence[Step], over: bool) -> list[dict[str, Any]]:
     return facts
 
 
-def _append(backends: Backends, job: Job, ended: Sequence[Step], over: bool) -> None:
-    """Append the facts that the audit does not hold yet, each chained to the one before it."""
-    standing = {event["key"] for _, event in backends.documents.list(f"audit/{job.id}/events")}
-    for fact in _facts(job, ended, over):
-        while fact["key"] not in standing and not _chained(backends, job.id, fact):
-            continue
+def _write_up(backends: Backends, job: Job, ended: Sequence[Step], over: bool) -> bool:
+    """Append the facts that the audit does not hold yet, each chained to the one before it, and their steps' traces.
 
-
-def _chained(backends: Backends, job_id: str, fact: Mapping[str, Any]) -> bool:
-    """Try to append a fact at the chain's end; False if another writer took that place."""
-    events = [event for _, event in backends.documents.list(f"audit/{job_id}/events")]
-    if any(event["key"] == fact["key"] for event in events):
+    All in one commit, so a trace stands if and only if its fact does. False if another writer was at it, too.
+    """
+    events = [event for _, event in backends.documents.list(f"audit/{job.id}/events")]
+    standing = {event["key"] for event in events}
+    missing = [fact for fact in _facts(job, ended, over) if fact["key"] not in standing]
+    if not missing:
         return True
-    event = {**fact, "number": len(events), "before": events[-1]["hash"] if events else START}
-    event["hash"] = _event_hash(event)
-    above, path = job_path(job_id), event_path(job_id, len(events))
+    writes = _chain(job.id, missing, len(events), events[-1]["hash"] if events else START)
+    head = event_path(job.id, len(events))
+    keys = {fact["key"] for fact in missing}
+    told = [step for step in ended if _key(step) in keys]
+    calls = model_calls(backends, job.id) if told else {}
+    writes |= {trace_path(job.id, step.number): _trace(step, calls.get(step.number, [])) for step in told}
+    above = job_path(job.id)
 
     def change(found: Found) -> Writes:
-        job = read_job(found[above])
-        if job is None or job.state == "erased" or found[path] is not None:
-            return {}
-        return {path: event}
+        current = read_job(found[above])
+        gone = current is None or current.state == "erased"
+        return {} if gone or found[head] is not None else writes
 
-    found, _ = commit(backends, [above, path], change)
-    stands = found[path]
-    return stands is None or stands["hash"] == event["hash"]
+    found, op = commit(backends, [above, *writes], change)
+    stands = found[head]
+    return stands is None or stands["op"] == op  # another's first event may be the same and its last not
+
+
+def _chain(job_id: str, facts: Sequence[Mapping[str, Any]], number: int, before: str) -> dict[str, Document]:
+    """Return the events of `facts`, numbered from `number` on, each with the hash of the one before it."""
+    events: dict[str, Document] = {}
+    for k, fact in enumerate(facts, start=number):
+        event = {**fact, "number": k, "before": before}
+        event["hash"] = before = _event_hash(event)
+        events[event_path(job_id, k)] = event
+    return events
 
 
 def _event_hash(event: Mapping[str, Any]) -> str:
@@ -201,25 +220,22 @@ def verify_audit(backends: Backends, job_id: str) -> int | None:
 
 def _conclude(backends: Backends, job: Job, steps: Sequence[Step], agents: Agents) -> None:
     """Write the summary of an ended job, what is worth remembering of it, and that nothing is left to do."""
-    seen = view(backends, job, steps)
-    _once(backends, job.id, f"costs/{job.id}", _costs(job, steps), renew=True)
-    _once(backends, job.id, f"results/{job.id}", _summary(job, steps, seen, agents), renew=True)
-    path = _path(job, seen, agents)
-    if path is not None:
-        _once(backends, job.id, f"causal_paths/{job.id}", path, renew=True)
-    _close(backends, job)
-
-
-def _close(backends: Backends, job: Job) -> None:
-    path, now = job_path(job.id), backends.now()
+    seen, above, now = view(backends, job, steps), job_path(job.id), backends.now()
+    writes = {
+        f"costs/{job.id}": _costs(job, steps, model_calls(backends, job.id)),
+        f"results/{job.id}": _summary(job, steps, seen, agents),
+    }
+    memory = _path(job, seen, agents)
+    if memory is not None:
+        writes[f"causal_paths/{job.id}"] = memory
 
     def change(found: Found) -> Writes:
-        current = read_job(found[path])
+        current = read_job(found[above])
         if current is None or current.done or (current.state, current.resumed) != (job.state, job.resumed):
             return {}
-        return {path: touch(current, now=now, done=True).document()}
+        return {above: touch(current, now=now, done=True).document(), **writes}
 
-    commit(backends, [path], change)
+    commit(backends, [above, *writes], change)
 
 
 def _of(seen: JobView, agents: Agents, record: str) -> Mapping[str, Any]:

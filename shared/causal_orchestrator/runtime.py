@@ -310,7 +310,7 @@ def _asker(backends: Backends, job: Job) -> Any:
         if (current.steps, current.calls) != (job.steps, job.calls + made):
             raise Fenced("another coordinator is asking")
 
-    return asker(backends, job.id, check=check)
+    return asker(backends, job.id, check=check, step=job.steps)
 
 
 def _step(

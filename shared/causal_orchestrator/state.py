@@ -201,6 +201,11 @@ def lease_path(job: str, step: int, part: int | None = None) -> str:
     return f"jobs/{job}/leases/{step:04d}" + ("" if part is None else f"-{part:04d}")
 
 
+def asked_path(job: str, prompt: str) -> str:
+    """Return where a prompt (by its hash) and the reply to it stand."""
+    return f"jobs/{job}/asked/{prompt}"
+
+
 def object_name(job: Job, step: int, attempt: int, name: str, part: int | None = None) -> str:
     """Return the attempt's own name for a file, so that no two attempts ever share one."""
     share = f"{step:04d}" if part is None else f"{step:04d}-{part:04d}"

@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from causal_orchestrator.errors import CausalError, InputError, ModelUnavailable
-from causal_orchestrator.models.answers import Answer, Provider
+from causal_orchestrator.models.answers import MAX_TOKENS, Answer, Provider, Usage
 from causal_orchestrator.models.ladder import Ladder, Surroundings
-from causal_orchestrator.models.replies import Recording, Replaying
+from causal_orchestrator.models.replies import Recording, Replaying, fingerprint
 from causal_orchestrator.settings import Settings
 
 Secret = Callable[[str], str]
@@ -53,14 +53,14 @@ def connect(
     if settings.planner not in KEYS:
         raise InputError(f"there is no planner {settings.planner[:64]!r}; there are {OFFLINE}, {', '.join(KEYS)}", code="SETTING")  # fmt: skip
     if settings.model_replay is not None:
-        return Replaying(settings.model_replay)
+        return Replaying(settings.model_replay, planner=settings.planner)
     if not settings.model:
         raise InputError("CAUSAL_PLANNER is set, and CAUSAL_MODEL does not say which model", code="SETTING")
     names = [(settings.planner, settings.model)]
     if settings.model_second:
         names.append(_split(settings.model_second, settings.planner))
     providers = [_Late(planner, model, settings, secret) for planner, model in names]
-    ladder = Ladder(providers, prices=settings.model_prices, around=around)
+    ladder = Ladder(providers, planner=settings.planner, prices=settings.model_prices, around=around)
     return ladder if settings.model_record is None else Recording(ladder, settings.model_record)
 
 
@@ -141,4 +141,4 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-__all__ = ["Answer", "Ladder", "Surroundings", "connect"]
+__all__ = ["MAX_TOKENS", "OFFLINE", "Answer", "Ladder", "Surroundings", "Usage", "connect", "fingerprint"]

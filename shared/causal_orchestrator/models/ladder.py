@@ -54,14 +54,17 @@ class Ladder:
     ----------
     providers : sequence of Provider
         At most two.
+    planner : str
+        The name under which a job may choose it.
     prices : (float, float) or None
         Money for a million tokens in and out.
     """
 
     def __init__(
-        self, providers: Sequence[Provider], *, prices: tuple[float, float] | None = None,
+        self, providers: Sequence[Provider], *, planner: str = "", prices: tuple[float, float] | None = None,
         around: Surroundings | None = None,
     ) -> None:  # fmt: skip
+        self.planner = planner
         self.name = providers[0].name
         self._around = around or Surroundings()
         self._rungs = [(provider, Breaker(self._around.clock)) for provider in providers]

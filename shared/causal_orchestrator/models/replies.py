@@ -25,6 +25,7 @@ MAX_LINE = 2 * MAX_REPLY_BYTES
 
 class _Model(Protocol):
     name: str
+    planner: str
 
     def ask(self, prompt: str, schema: Mapping[str, Any], *, timeout: float) -> Answer: ...
 
@@ -39,6 +40,7 @@ class Recording:
 
     def __init__(self, model: _Model, path: Path) -> None:
         self.name = model.name
+        self.planner = model.planner
         self._model = model
         self._path = path
 
@@ -65,8 +67,9 @@ class Recording:
 class Replaying:
     """A model that gives the recorded replies, those to the same prompt in their order, the last one ever after."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, planner: str = "") -> None:
         self.name = "replay"
+        self.planner = planner
         self._lock = threading.Lock()
         self._given: dict[str, int] = defaultdict(int)
         self._lines: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

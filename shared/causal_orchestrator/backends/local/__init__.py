@@ -15,10 +15,11 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from causal_orchestrator import models
 from causal_orchestrator.backends.local.database import Database, translated
 from causal_orchestrator.backends.local.documents import LocalDocuments
 from causal_orchestrator.backends.local.keys import LocalSecrets, sign_token, signing_key
@@ -76,6 +77,7 @@ def open_store(settings: Settings, *, now: Callable[[], datetime] | None = None)
         new_id=new_id,
         background=background,
     )
+    backends = replace(backends, model=models.connect(settings, backends.secrets.get))
     return Store(home=home, backends=backends, database=database, queue=queue, presence=presence)
 
 
