@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from causal_orchestrator.simulate import assigned, confounded, iv, panel
+from causal_orchestrator.simulate import assigned, confounded, iv, panel, rd
 from causal_orchestrator.simulate.record import Simulated
 
 __all__ = ["SIMULATIONS", "Simulated"]
@@ -30,4 +30,6 @@ SIMULATIONS: dict[str, Callable[..., Simulated]] = {
     "encouraged": iv.encouraged,
     "encouraged_dose": iv.dose,
     "encouraged_types": iv.types,
+    "cutoff": rd.sharp,
+    "cutoff_fuzzy": rd.fuzzy,
 }
