@@ -111,8 +111,8 @@ def test_the_effect_on_the_treated_is_found_where_effects_differ():
 
 
 @pytest.mark.skipif(not (DATA / "lalonde_matchit614.csv").exists(), reason=f"no reference data at {DATA}")
-def test_the_published_number_of_weightit_is_reproduced():
-    """https://ngreifer.github.io/WeightIt/articles/WeightIt.html prints 1273 for ``method = "ebal"``, ATT."""
+def test_the_number_in_the_guide_of_weightit_is_reproduced():
+    """WeightIt's guide on these data (``method = "ebal"``, ATT), https://ngreifer.github.io/WeightIt; quoted from memory."""
     frame = pd.read_csv(DATA / "lalonde_matchit614.csv")
     covariates = ["age", "educ", "race", "married", "nodegree", "re74", "re75"]
     problem = build(frame, Question(treatment="treat", outcome="re78", covariates=covariates))

@@ -24,6 +24,9 @@ UNIT_RTOL = 1e-6  # 1e10 + 1e9 x keeps seven digits of x fewer
 # Learners that are quick; the defaults are tried in `test_nuisance`.
 QUICK = {"learners": ("linear",), "folds": 2, "repeats": 1}
 
+# Bins that hold more rows than one, and what is then left within them taken away.
+SUITED = {"cem": {"bins": 5, "bias_adjustment": True}}
+
 LEARNED = {m for m in EVERY if ESTIMATORS[m].nuisances == "learned"}
 SMALL_SAMPLE = 0.02  # (n-1)/(n-k) is not the same at n and 2n
 
@@ -47,7 +50,7 @@ def design_of(method):
 
 
 def options_of(method):
-    return QUICK if ESTIMATORS[method].nuisances == "learned" else {}
+    return QUICK if ESTIMATORS[method].nuisances == "learned" else SUITED.get(method, {})
 
 
 def run(method, made, *, frame=None, question=None, seed=0, **options):

@@ -113,6 +113,12 @@ def _matching(situation: Situation) -> Reasons:
     return (*_needs_overlap(situation), *crowded)
 
 
+def _cells(situation: Situation) -> Reasons:
+    if situation.n_covariates > 6:
+        return ((-0.2, f"{situation.n_covariates} covariates make more cells than rows can fill"),)
+    return _survives_poor_overlap(situation)
+
+
 def _learns(situation: Situation) -> Reasons:
     few = ((-0.1, f"{situation.n} rows are few to learn nuisances from"),) if situation.n < 200 else ()
     return (*_needs_overlap(situation), (0.1, "right if either the outcome or the treatment is learned well"), *few)
@@ -160,6 +166,7 @@ ESTIMATORS: dict[str, Spec] = {
     "aipw": Spec("aipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.85, title="Augmented inverse-probability weighting (doubly robust)", options=("estimand", "learners", "folds", "repeats", "trim")),
     "double_ml": Spec("double_ml", ("PLR",), _BOTH, needs=("covariates",), treatments=(*_LEVELS, "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, "the effect is added to what covariates explain", _INTERFERENCE), evidence=_learns, credibility=0.75, title="Double machine learning (partially linear)", options=("learners", "folds", "repeats")),
     "entropy_balancing": Spec("entropy_balancing", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, cost=lambda n, p: 10.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the odds of treatment or the outcome follow the balanced moments", _INTERFERENCE), evidence=_needs_overlap, credibility=0.6, title="Entropy balancing", options=("estimand", "moments")),
+    "cem": Spec("cem", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "little confounding is left within cells of coarsened covariates", _INTERFERENCE), evidence=_cells, credibility=0.45, title="Coarsened exact matching", options=("estimand", "bins", "bias_adjustment"), clusters=False),
     "iv_2sls": Spec("iv_2sls", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.6, title="Two-stage least squares", options=("se",)),
     "iv_liml": Spec("iv_liml", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.58, title="Limited-information maximum likelihood", options=("se", "fuller")),
     "iv_gmm": Spec("iv_gmm", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.55, title="Two-step GMM with instruments", options=("se",)),
