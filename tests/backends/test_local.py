@@ -416,8 +416,32 @@ def test_a_background_call_is_repeated_until_the_context_closes() -> None:
         called.release()
         raise Conflict("this one failure is logged, not fatal")
 
-    before = threading.active_count()
     with background(call, 0.001):
         assert called.acquire(timeout=5)
         assert called.acquire(timeout=5)
-    assert threading.active_count() == before
+    while called.acquire(blocking=False):  # what was called before the context closed
+        pass
+    assert not called.acquire(timeout=0.1)
+
+
+def test_leaving_a_background_waits_for_the_call_that_is_being_made() -> None:
+    entered, done = threading.Event(), []
+
+    def call() -> None:
+        entered.set()
+        threading.Event().wait(0.05)
+        done.append(1)
+
+    with background(call, 0.001):
+        assert entered.wait(timeout=5)
+    seen = len(done)
+    assert seen >= 1
+    threading.Event().wait(0.1)
+    assert len(done) == seen
+
+
+def test_a_background_call_that_hangs_holds_up_no_other() -> None:
+    free, called = threading.Event(), threading.Event()
+    with background(lambda: free.wait(5) and None, 0.001), background(called.set, 0.001):
+        assert called.wait(timeout=5)
+        free.set()

@@ -12,9 +12,7 @@
 from __future__ import annotations
 
 import secrets
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +25,7 @@ from causal_orchestrator.backends.local.objects import LocalObjects
 from causal_orchestrator.backends.local.presence import Presence
 from causal_orchestrator.backends.local.queue import LocalQueue
 from causal_orchestrator.backends.ports import Backends
-from causal_orchestrator.errors import CausalError
-from causal_orchestrator.log import event
+from causal_orchestrator.backends.pulse import background
 from causal_orchestrator.settings import Settings
 
 
@@ -88,27 +85,6 @@ def new_id() -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@contextmanager
-def background(call: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Call `call` every `seconds` in a thread of its own while the context is open; its failures are logged."""
-    over = threading.Event()
-
-    def repeat() -> None:
-        while not over.wait(seconds):
-            try:
-                call()
-            except CausalError as exc:
-                event("background_failed", severity="WARNING", error=exc.code)
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 __all__ = ["Store", "background", "new_id", "open_store"]

@@ -83,6 +83,17 @@ class Database:
                 raise
             self._commit(connection)
 
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Open a read transaction: everything read in it stood at one moment."""
+        with translated():
+            connection = self.connection()
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
     def close(self) -> None:
         """Close this thread's connection."""
         connection = getattr(self._mine, "connection", None)

@@ -22,6 +22,8 @@ ON CONFLICT(path) DO UPDATE SET tenant=excluded.tenant, state=excluded.state, st
     created_at=excluded.created_at, body=excluded.body
 """
 
+RACES = 3
+
 
 class LocalDocuments:
     """The port `Documents`; `on_step` is told of every ended step inside the transaction that writes it."""
@@ -38,19 +40,34 @@ class LocalDocuments:
         return None if row is None else decode(row[0])
 
     def update(self, paths: Sequence[str], change: Callable[[Found], Writes]) -> Found:
-        """Read `paths`, write what `change` makes of them, all or nothing; return what stands then."""
+        """Read `paths`, write what `change` makes of them, all or nothing; return what stands then.
+
+        What is to be written is worked out before the lock is taken and written if nothing has changed meanwhile;
+        after some lost races it is worked out under the lock.
+        """
         for path in paths:
             split(path)
-        with self._database.transaction() as connection:
-            found = {path: self._read(connection, path) for path in paths}
-            writes = change(found)
-            if not set(writes) <= set(paths):
-                raise ValueError(f"a change may write only what it names, not {sorted(set(writes) - set(paths))}")
-            texts = {path: None if new is None else encode(new) for path, new in writes.items()}
-            for path, text in texts.items():
-                self._write(connection, path, writes[path], text)
-        written = {path: None if text is None else decode(text) for path, text in texts.items()}
-        return {**found, **written}
+        for _ in range(RACES):
+            with self._database.snapshot() as connection:
+                bodies = {path: self._body(connection, path) for path in paths}
+            found = _decoded(bodies)
+            writes, texts = _worked_out(change, found)
+            if not writes:
+                return found
+            with self._database.transaction() as connection:
+                if all(self._body(connection, path) == body for path, body in bodies.items()):
+                    self._write_all(connection, writes, texts)
+                    break
+        else:
+            with self._database.transaction() as connection:
+                found = _decoded({path: self._body(connection, path) for path in paths})
+                writes, texts = _worked_out(change, found)
+                self._write_all(connection, writes, texts)
+        return {**found, **_decoded(texts)}
+
+    def _write_all(self, connection: sqlite3.Connection, writes: Writes, texts: Mapping[str, str | None]) -> None:
+        for path, text in texts.items():
+            self._write(connection, path, writes[path], text)
 
     def list(
         self, collection: str, *, where: Mapping[str, Any] | None = None, newest_first: bool = False,
@@ -92,9 +109,9 @@ class LocalDocuments:
             raise NotFound("the page before ended with a document that is gone")
         return "(created_at, id)<(?,?)", (timestamp(last["created_at"]), key)
 
-    def _read(self, connection: sqlite3.Connection, path: str) -> Document | None:
+    def _body(self, connection: sqlite3.Connection, path: str) -> str | None:
         row = connection.execute("SELECT body FROM documents WHERE path=?", (path,)).fetchone()
-        return None if row is None else decode(row[0])
+        return None if row is None else str(row[0])
 
     def _write(self, connection: sqlite3.Connection, path: str, document: Document | None, text: str | None) -> None:
         if document is None:
@@ -108,6 +125,18 @@ class LocalDocuments:
         parts = path.split("/")
         if parts[0] == "jobs" and parts[2:3] == ["steps"] and document.get("state") not in WAITING:
             self._on_step(connection, parts[1])
+
+
+def _decoded(bodies: Mapping[str, str | None]) -> dict[str, Document | None]:
+    return {path: None if body is None else decode(body) for path, body in bodies.items()}
+
+
+def _worked_out(change: Callable[[Found], Writes], found: Found) -> tuple[Writes, dict[str, str | None]]:
+    """Return what `change` writes, as documents and as the texts that are stored."""
+    writes = change(found)
+    if not set(writes) <= set(found):
+        raise ValueError(f"a change may write only what it names, not {sorted(set(writes) - set(found))}")
+    return writes, {path: None if new is None else encode(new) for path, new in writes.items()}
 
 
 def _indexed(document: Mapping[str, Any], name: str) -> bool:
