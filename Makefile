@@ -49,7 +49,7 @@ mutants: setup-dev
 	$(BIN)/python -m tests.simulation.mutants
 
 crash: setup-dev
-	CRASH_ROUNDS=50 $(BIN)/python -m pytest tests/test_laptop_crash.py -s
+	CRASH_ROUNDS=50 $(BIN)/python -m pytest tests/test_laptop.py -k killed_at_any_moment -s
 
 bench: setup
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
