@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,7 +74,7 @@ def _opened(url: str, seconds: float) -> Iterator[HTTPConnection]:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
     connection = (
-        HTTPSConnection(host, port, timeout=seconds, context=ssl.create_default_context())
+        HTTPSConnection(host, port, timeout=seconds, context=_trusted())
         if parts.scheme == "https"
         else HTTPConnection(host, port, timeout=seconds)
     )
@@ -86,6 +87,11 @@ def _opened(url: str, seconds: float) -> Iterator[HTTPConnection]:
     finally:
         watchdog.cancel()
         connection.close()
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def _cut(sock: socket.socket) -> None:
