@@ -1,0 +1,60 @@
+"""The interactive regression model: effects by the doubly robust score, under the name that its users know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from causal_orchestrator.numerics.doubly_robust import doubly_robust
+from causal_orchestrator.problem import Estimate, Problem, conclude
+
+
+def estimate(
+    problem: Problem,
+    *,
+    estimand: Literal["ATE", "ATT"] = "ATE",
+    learners: Sequence[str] | None = None,
+    folds: int | None = None,
+    repeats: int | None = None,
+    trim: float = 0.01,
+) -> Estimate:
+    """Estimate the effect by double machine learning in the interactive regression model.
+
+    Assumes no unmeasured confounding and overlap. On the shared nuisances this is the estimate of `aipw`, and where
+    methods are compared the two count once.
+
+    Parameters
+    ----------
+    learners, folds, repeats : see `numerics.nuisance.recipe`.
+    trim : propensities are moved into [trim, 1 - trim]; the share moved is reported.
+
+    Raises
+    ------
+    DesignError
+        If more than half of the propensities would have to be moved (``POSITIVITY``).
+
+    References
+    ----------
+    Chernozhukov et al. (2018), https://doi.org/10.1111/ectj.12097, equations 5.3 (ATE) and 5.4 (ATT).
+    """
+    found = problem.learned(learners=learners, folds=folds, repeats=repeats)
+    told = doubly_robust(problem, found, estimand=estimand, trim=trim)
+    return conclude(
+        problem,
+        method="double_ml_irm",
+        estimand=estimand,
+        estimates=told.joined.estimates,
+        covariance=told.joined.covariance,
+        inference="influence function" + ("" if problem.cluster is None else ", clustered"),
+        diagnostics={"propensities moved": {"value": told.moved, "detail": f"share outside [{trim:g}, {1 - trim:g}]"}},
+        details={
+            "learners": dict(found.learners),
+            "repeats": len(found.propensity),
+            "folds": int(found.fold.max()) + 1,
+            "weights": told.weights,
+        },
+        notes=(f"{told.moved:.1%} of propensities were moved into [{trim:g}, {1 - trim:g}]",) if told.moved > 0 else (),
+        influence=told.joined.influence,
+        means=told.means,
+        means_influence=told.means_influence,
+    )
