@@ -69,6 +69,7 @@ class Problem:
     weights : shape (n,) or None
         Sampling weights with mean one.
     roles : arrays of the other roles, float (NaN where missing) or labels, (n,) or (n, k) for lists.
+    unobserved : of a panel's rows without an outcome: unit, time, treatment and covariates (m, p), NaN where unknown.
     """
 
     question: Question
@@ -84,6 +85,7 @@ class Problem:
     cluster: Codes | None = None
     weights: Floats | None = None
     roles: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    unobserved: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     seed: int = 0
     confidence_level: float = 0.95
     notes: tuple[Note, ...] = ()
@@ -425,6 +427,7 @@ def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_lev
         cluster=_cluster(data, question, order),
         weights=_weights(data, question, order),
         roles={role: values[order] for role, values in roles.items()},
+        unobserved={} if blind else _unobserved(frame, question, coded.levels, encoded.names),
         seed=seed,
         confidence_level=confidence_level,
         notes=(*notes, *encoded.notes),
@@ -696,6 +699,33 @@ def _roles(data: pd.DataFrame, question: Question) -> dict[str, NDArray[Any]]:
         arrays = [_role_values(data[column], dated=role in ("time", "first_treated")) for column in columns]
         roles[role] = np.column_stack(arrays) if isinstance(named, tuple) else arrays[0]
     return roles
+
+
+def _unobserved(
+    frame: pd.DataFrame, question: Question, levels: tuple[str, ...], names: tuple[str, ...]
+) -> dict[str, NDArray[Any]]:
+    """Return what is known of a panel's rows without an outcome: treatment histories run through them."""
+    if question.unit is None or question.time is None or len(levels) != 2:
+        return {}
+    keys = [question.unit, question.time, str(question.treatment)]
+    keep = frame[str(question.outcome)].isna() & frame[keys].notna().all(axis=1)
+    for rule in question.filters:
+        keep &= _holds(frame[rule.column], rule)
+    lost = frame[keep]
+    if lost.empty:
+        return {}
+    numbers = as_numbers(lost[keys[2]])
+    labels = [_label(v) for v in numbers] if numbers is not None else lost[keys[2]].astype(str)
+    covariates = np.full((len(lost), len(names)), np.nan)
+    for j, name in enumerate(names):
+        values = as_numbers(lost[name]) if name in lost else None
+        covariates[:, j] = np.nan if values is None else values
+    return {
+        "unit": _role_values(lost[question.unit]),
+        "time": _role_values(lost[question.time], dated=True),
+        "treatment": np.array([float(label == levels[1]) for label in labels]),
+        "covariates": covariates,
+    }
 
 
 def _role_values(series: pd.Series, *, dated: bool = False) -> NDArray[Any]:

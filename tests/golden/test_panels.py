@@ -15,6 +15,7 @@ import causal_orchestrator as co
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("CAUSAL_TEST_DATA", HERE.parents[1] / ".." / "shared" / "data"))
 RTOL = 1e-6  # the same formulas; the references invert their matrices otherwise
+SOLVER = 1e-4  # SLSQP stops short of the optimum that is exact here
 BOOTSTRAP = 0.15  # published standard errors are draws of a bootstrap with small cohorts
 
 published = pytest.mark.skipif(not (DATA / "expectations.json").exists(), reason="no folder with published numbers")
@@ -83,6 +84,17 @@ def test_every_group_and_time_is_that_of_another_package(score, control_group):
     assert set(rows) == set(wanted)
     for term, row in rows.items():
         close(row, wanted[term], np.sqrt(30 / 29))
+
+
+def test_synthetic_differences_are_those_of_a_general_solver():
+    frame = small(gaps=False)
+    found = co.estimate("sdid", frame[frame["first"].isin([0, 4])], {**PANEL, "first_treated": "first"})
+    wanted = golden("sdid")
+    assert found.inference.startswith("jackknife")
+    assert found.estimate == pytest.approx(wanted["estimate"], abs=SOLVER)
+    assert found.std_error == pytest.approx(wanted["std_error"], abs=SOLVER)
+    weights = found.details["cohorts"][0]["unit_weights"]
+    assert sorted(weights.values()) == pytest.approx(sorted(w for w in wanted["omega"] if w > 1e-6), abs=SOLVER)
 
 
 # --- published numbers ----------------------------------------------------------------------------------------------
@@ -158,3 +170,25 @@ def test_organ_donations_are_reproduced_with_time_as_text_or_number(time):
     assert found.estimate == pytest.approx(wanted["expected"], abs=wanted["tolerance"])
     assert round(found.std_error, 3) == wanted["published"]["se"]
     assert any("one unit is treated" in note for note in found.notes)
+
+
+@published
+def test_matching_on_histories_is_that_of_panelmatch():
+    frame = pd.read_csv(DATA / "panelmatch_democracy.csv")
+    question = {"treatment": "dem", "outcome": "y", "unit": "wbcode2", "time": "year", "covariates": ["tradewb"]}
+    refined = co.estimate("panel_matching", frame, question, lags=4, leads=3, size=5)
+    plain = co.estimate("panel_matching", frame, question, lags=4, leads=3, refinement="none")
+    for found, name in ((refined, "panelmatch_att"), (plain, "panelmatch_norefine_att")):
+        for row in found.rows[1:]:
+            wanted = expectation(f"{name}_t{row.event_time:.0f}")
+            assert row.estimate == pytest.approx(wanted["expected"], abs=wanted["tolerance"]), row.term
+
+
+@published
+def test_one_lag_without_refinement_is_that_of_panelmatch_to_its_digits():
+    """Its own tests (https://github.com/insongkim/PanelMatch, tests/testthat/test-PanelMatch.R) hold -1.20423408195041."""
+    frame = pd.read_csv(DATA / "panelmatch_democracy.csv")
+    question = {"treatment": "dem", "outcome": "y", "unit": "wbcode2", "time": "year"}
+    found = co.estimate("panel_matching", frame, question, lags=1, leads=0, refinement="none")
+    assert found.estimate == pytest.approx(-1.20423408195041, abs=1e-10)
+    assert found.std_error == pytest.approx(0.776390146867648, rel=0.05)  # two bootstraps

@@ -143,7 +143,7 @@ def _data(problem: Problem) -> tuple[_Data, list[str]]:
             weights[keep] / weights[keep].mean(),
             np.unique(cluster, return_inverse=True)[1].astype(np.int64),
             panel.periods,
-            tuple(np.array(panel.labels)[keep]),
+            tuple(label for label, kept in zip(panel.labels, keep, strict=True) if kept),
         ),
         notes,
     )

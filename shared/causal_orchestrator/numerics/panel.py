@@ -296,6 +296,36 @@ def _nested(unit: Codes, cluster: Codes) -> bool:
     return len(np.unique(np.column_stack([unit, cluster]), axis=0)) == int(unit.max()) + 1
 
 
+# --- weights that make one series out of several -------------------------------------------------------------------
+
+
+def simplex_weights(columns: Floats, target: Floats, *, ridge: float = 0.0, intercept: bool = True) -> Floats:
+    """Return weights, not negative and summing to one, that bring columns (m, k) closest to a target (m,).
+
+    Minimises ``|target - columns @ w|² + m·ridge²·|w|²``, where an intercept is taken out first if asked. Solved
+    exactly: over the simplex the residual is ``(columns - target 1') @ w``, and the minimiser of
+    ``|C v|² + (1'v - 1)²`` over v ≥ 0 is that of ``|C w|²`` up to scale, which is non-negative least squares.
+
+    References
+    ----------
+    Lawson & Hanson (1974), Solving Least Squares Problems, chapter 23.
+    """
+    from scipy import optimize
+
+    m, k = columns.shape
+    gap = columns - target[:, None]
+    if intercept:
+        gap = gap - gap.mean(axis=0)
+    if ridge > 0:
+        gap = np.vstack([gap, np.sqrt(m) * ridge * np.eye(k)])
+    if len(gap) > k:
+        gap = np.asarray(np.linalg.qr(gap)[1])
+    scale = np.sqrt((gap**2).sum(axis=0).mean()) or 1.0
+    stacked = np.vstack([gap / scale, np.ones(k)])
+    found, _ = optimize.nnls(stacked, np.r_[np.zeros(len(gap)), 1.0], maxiter=100 * k)
+    return np.asarray(found / found.sum())
+
+
 # --- rows of a result -----------------------------------------------------------------------------------------------
 
 
