@@ -55,12 +55,20 @@ def asker(
             return kind.model_validate_json(canonical_json(standing["reply"]))
         seconds = _reserve(backends, job_id, prompt, lambda job, found: check(job, found, made), paths)
         made += 1
-        note = {"prompt": prompt, "form": kind.__name__, "step": step}
+        note = {"prompt": prompt, "form": schema["title"], "step": step}
+        started = backends.now()
         try:
             answer = model.ask(prompt, schema, timeout=min(MAX_SECONDS, seconds - MARGIN_SECONDS))
             reply = _fitting(answer, kind)
         except ModelUnavailable as exc:
-            _keep(backends, job_id, path, note, None, {"by": model.name, "error": exc.code})
+            _keep(
+                backends,
+                job_id,
+                path,
+                note,
+                None,
+                {"by": model.name, "error": exc.code, "seconds": (backends.now() - started).total_seconds()},
+            )
             raise
         usage = answer.usage if isinstance(answer, Answer) else Usage(model.name)
         _keep(backends, job_id, path, note, reply.model_dump(mode="json"), asdict(usage))

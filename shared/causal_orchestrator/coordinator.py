@@ -37,7 +37,7 @@ class Choice:
 class Reply(BaseModel):
     """What a model may say: one of the admissible agents, and why."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, title="dispatch_to_agent")
 
     agent: str = Field(max_length=64)
     reasoning: str = Field(max_length=2000)

@@ -3,7 +3,7 @@
 What it says next is a mapping. ``args``: one call with these arguments; ``splice``: raw JSON text in their place;
 ``text``: a text instead of a call (for completions: the arguments' text); ``names`` and ``times``: of the calls;
 ``finish``: the finish reason by format; ``blocked``: no answer, with a reason; ``status``, ``retry_after``, ``body``:
-the HTTP response itself; ``size``: so many bytes; ``endless``, ``silence``, ``reset``: what the socket does.
+the HTTP response itself; ``size``: so many bytes; ``endless``, ``drip``, ``silence``, ``reset``: what the socket does.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif say.get("reset"):
             self._reset()
         elif say.get("endless"):
-            self._endless(peer)
+            self._stream(peer, CHUNK, pause=0.0)
+        elif say.get("drip"):
+            self._stream(peer, b"1\r\n \r\n", pause=0.02)
         else:
             self._send(say.get("status", 200), _body(_format(self.path), say, body), say.get("retry_after"))
 
@@ -96,11 +98,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
 
-    def _endless(self, peer: Peer) -> None:
+    def _stream(self, peer: Peer, chunk: bytes, *, pause: float) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         try:
-            while not peer.over.is_set():
-                self.wfile.write(CHUNK)
+            while not peer.over.wait(pause):
+                self.wfile.write(chunk)
         except OSError:
             pass
         self.close_connection = True

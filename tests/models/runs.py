@@ -103,7 +103,7 @@ def admissible(prompt: str) -> list[str]:
 
 def helpful(form: str, prompt: str) -> Mapping[str, Any]:
     """Choose what is admissible and not the offline planner's first; word without numbers."""
-    if form == "Reply":
+    if form == "dispatch_to_agent":
         return {"agent": admissible(prompt)[-1], "reasoning": "the last one, for a change"}
     if form == "Choice":
         return {"primary": "ols", "methods": ["ols"], "reasoning": "covariates make it sharper"}

@@ -69,7 +69,7 @@ def test_no_injection_makes_a_step_admissible_or_breaks_out_of_its_quotes(where:
 def hostile(form: str, prompt: str) -> Mapping[str, Any]:
     """Obey: name what is not there, change numbers, ask for everything again."""
     poison = " ".join(INJECTIONS[:20])
-    if form == "Reply":
+    if form == "dispatch_to_agent":
         return {"agent": ORDERS[len(prompt) % len(ORDERS)], "reasoning": poison}
     if form == "Choice":
         return {"primary": "run_shell", "methods": ["OLS", "ols + 1", "X", "'; DROP"], "estimand": "ALL", "reasoning": poison}  # fmt: skip
@@ -243,13 +243,15 @@ def test_a_reply_that_comes_too_late_changes_nothing(peer: Peer, tmp_path: Path)
 @pytest.mark.parametrize(
     ("prompt", "form"),
     [
-        ('Choose.\n{"cells": [1, 2]}', "Reply"),
+        ('Choose.\n{"cells": [1, 2]}', "dispatch_to_agent"),
         ('Choose.\n{"n_rows": 100}', "Unknown"),
-        ('Choose.\n{"reason": "' + "x" * 501 + '"}', "Reply"),
-        ('Choose.\n{"untrusted_names": ["' + "x" * 65 + '"]}', "Reply"),
-        ("Choose. " + "x" * 3000, "Reply"),
+        ('Choose.\n{"reason": "' + "x" * 501 + '"}', "dispatch_to_agent"),
+        ('Choose.\n{"untrusted_names": ["' + "x" * 65 + '"]}', "dispatch_to_agent"),
+        ("Choose. " + "x" * 3000, "dispatch_to_agent"),
         ('Comment.\n{"gates": {"Ann Smith, 4 Elm St": true}}', "Comment"),
-        ('Choose.\n{"done": [{"rows": 5}]}', "Reply"),
+        ('Choose.\n{"done": [{"rows": 5}]}', "dispatch_to_agent"),
+        ("Choose. [NaN]", "dispatch_to_agent"),
+        ("Choose. " + "[" * 700 + "]" * 700, "dispatch_to_agent"),
     ],
 )
 def test_what_is_not_on_the_list_does_not_leave(prompt: str, form: str) -> None:

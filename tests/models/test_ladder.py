@@ -13,7 +13,7 @@ from causal_orchestrator.models.answers import Answer, Usage
 from causal_orchestrator.models.breaker import IN_A_ROW, REST_SECONDS, WINDOW, Breaker
 from causal_orchestrator.models.ladder import Ladder, Surroundings
 
-FORM = {"title": "Reply", "properties": {"reasoning": {}}}
+FORM = {"title": "dispatch_to_agent", "properties": {"reasoning": {}}}
 GRACE = 5.0  # seconds within which the second model is asked after the first one's time-out (PLAN-2)
 
 

@@ -72,7 +72,7 @@ def test_an_admissible_choice_takes_effect_and_its_trace_tells_all(helped: tuple
     assert trace["reasoning"] == "the last one, for a change"
     assert len(trace["view_sha256"]) == 64
     assert other[0].agent in {choice["agent"] for choice in trace["alternatives"]}
-    (call,) = (call for call in trace["tools_called"] if call["tool"] == "Reply")
+    (call,) = (call for call in trace["tools_called"] if call["tool"] == "dispatch_to_agent")
     assert (call["by"], call["tokens_in"], call["tokens_out"]) == ("scripted:1", 10, 5)
 
 
@@ -89,9 +89,29 @@ def test_the_models_primary_stands_beside_the_offline_planners(helped: tuple[Run
 
 def test_every_form_of_question_is_asked_and_may_leave(helped: tuple[Run, Scripted]) -> None:
     found, provider = helped
-    assert {form for form, _ in provider.prompts} == {"Reply", "Choice", "Comment", "Words"}
+    assert {form for form, _ in provider.prompts} == {"dispatch_to_agent", "Choice", "Comment", "Words"}
     calls = [call for path, kept in found.documents.items() if "/asked/" in path for call in kept["calls"]]
     assert [call for call in calls if "error" in call] == []
+
+
+def test_an_agents_question_is_repaired_and_never_more_than_twice(
+    place: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def clumsy(form: str, prompt: str) -> Mapping[str, Any]:
+        seen.append(form)
+        if form == "Choice" and "was refused" not in prompt:
+            return {"primary": "ols", "code": "import os"}
+        return {"nonsense": True} if form == "Words" else helpful(form, prompt)
+
+    found = run(place / "clumsy", question(), data, ladder(Scripted(clumsy)), monkeypatch)
+    plan = next(step.result for step in found.steps if step.agent == "study_design")
+    assert (plan or {})["primary"] == "ols"
+    words = [step for step in found.steps if step.agent == "interpreter"]
+    # A verdict that refuses is worded without a model.
+    assert seen.count("Words") in {3 * k for k in range(1, len(words) + 1)}
+    assert (words[-1].result or {})["written_by"] == "template"
 
 
 def canaries(n: int = 120) -> tuple[pd.DataFrame, list[str]]:
@@ -122,7 +142,7 @@ def test_no_cell_reaches_a_prompt_a_log_or_a_document_beside_the_results(
     asked = question(treatment="arm", covariates=["x", "colour"])
     found = run(place / "canaries", asked, place / "canaries.csv", ladder(provider), monkeypatch)
     assert found.job.state == "completed", found.job.error
-    assert {form for form, _ in provider.prompts} == {"Reply", "Choice", "Comment", "Words"}
+    assert {form for form, _ in provider.prompts} == {"dispatch_to_agent", "Choice", "Comment", "Words"}
     beside = {path: document for path, document in found.documents.items() if "/steps/" not in path}
     assert len(beside) > 10
     pattern = re.compile("|".join(birds))

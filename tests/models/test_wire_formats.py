@@ -127,6 +127,6 @@ def test_a_job_is_run_again_from_recorded_replies_without_a_network(peer: Peer, 
     store = open_store(Settings(home=tmp_path / "two", planner="claude", model_replay=file))
     assert decide(store, start(store))[:2] == first
     with pytest.raises(ModelUnavailable, match="recorded"):
-        store.backends.model.ask("something else", {"title": "Reply"}, timeout=1)  # type: ignore[union-attr]
+        store.backends.model.ask("something else", {"title": "dispatch_to_agent"}, timeout=1)  # type: ignore[union-attr]
     store.close()
     assert len(peer.heard) == calls

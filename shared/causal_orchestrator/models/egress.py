@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from causal_orchestrator.errors import ModelUnavailable
+from causal_orchestrator.errors import InputError, ModelUnavailable
 from causal_orchestrator.question import canonical_json
 
 MAX_PROMPT = 64 * 1024
@@ -44,7 +44,7 @@ def _kind(keys: str, longest: int = 500) -> Kind:
 
 # By the name of the form of the reply.
 KINDS: dict[str, Kind] = {
-    "Reply": _kind("n_rows n_columns done agent outcome iteration frozen untrusted_names admissible worth reason"),
+    "dispatch_to_agent": _kind("n_rows n_columns done agent outcome iteration frozen untrusted_names admissible worth reason"),
     "Choice": _kind("design estimand n n_covariates per_arm overlap other_estimands method score may_be_primary reasons"),
     "Comment": _kind("verdict codes gates open_actions"),
     "Words": _kind("summary narrative assumptions recommendations headline grade recommendation key_findings would_change expertise", 4000),
@@ -65,9 +65,12 @@ def passed(prompt: str, schema: Mapping[str, Any]) -> str:
     if len(prompt) > MAX_PROMPT:
         _refuse("more than fits")
     pieces, prose = [], 0
-    for text, value in _pieces(prompt):
-        prose += len(text)
-        pieces.append(text if value is None else text + canonical_json(_checked(value, kind, "")))
+    try:
+        for text, value in _pieces(prompt):
+            prose += len(text)
+            pieces.append(text if value is None else text + canonical_json(_checked(value, kind, "")))
+    except (InputError, RecursionError):
+        _refuse("what cannot be written as JSON")
     if prose > MAX_PROSE:
         _refuse("too much text outside its data")
     return "".join(pieces)
