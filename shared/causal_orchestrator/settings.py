@@ -29,6 +29,12 @@ class Settings:
     tenant: str = "local"
     log_level: str = "WARNING"
     url: str = ""
+    region: str = ""
+    database: str = "(default)"
+    bucket: str = ""
+    run_job: str = "step-job"
+    task_queue: str = "later"
+    service_account: str = ""
     planner: str = "offline"
     model: str = ""
     model_second: str = ""
@@ -89,6 +95,12 @@ VARIABLES = {
     "tenant": ("CAUSAL_TENANT", _text),
     "log_level": ("CAUSAL_LOG", _text),
     "url": ("CAUSAL_URL", _text),
+    "region": ("CAUSAL_REGION", _text),
+    "database": ("CAUSAL_DATABASE", _text),
+    "bucket": ("CAUSAL_BUCKET", _text),
+    "run_job": ("CAUSAL_RUN_JOB", _text),
+    "task_queue": ("CAUSAL_TASK_QUEUE", _text),
+    "service_account": ("CAUSAL_SERVICE_ACCOUNT", _text),
     "planner": ("CAUSAL_PLANNER", _text),
     "model": ("CAUSAL_MODEL", _text),
     "model_second": ("CAUSAL_MODEL_SECOND", _text),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.backends.clock import Clock
 from tests.backends.contract import WORLDS, World
+from tests.backends.gcp import GOOGLE_WORLDS
 
 from causal_orchestrator.backends.local import open_store
 from causal_orchestrator.backends.local.queue import CHANGES, WORK
@@ -43,9 +44,12 @@ def local(folder: Path) -> Iterator[World]:
 
 
 WORLDS["local"] = local
+WORLDS.update(GOOGLE_WORLDS)
+# Those of a group share their servers, which one process starts.
+GROUPS = [pytest.mark.xdist_group("gcp")]
 
 
-@pytest.fixture(params=sorted(WORLDS))
+@pytest.fixture(params=[pytest.param(name, marks=GROUPS * (name in GOOGLE_WORLDS)) for name in sorted(WORLDS)])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     yield from WORLDS[request.param](tmp_path)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
 from causal_orchestrator.backends.ports import Backends
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.settings import Settings
@@ -23,10 +20,11 @@ def connect(settings: Settings) -> Backends:
 
         return local.open_store(settings).backends
     if settings.backend == "gcp":
-        if importlib.util.find_spec("causal_orchestrator.backends.gcp") is None:
-            raise InputError("the backend gcp is not part of this installation; install the extra gcp", code="BACKEND")
-        backends: Backends = importlib.import_module("causal_orchestrator.backends.gcp").connect(settings)
-        return backends
+        try:
+            from causal_orchestrator.backends import gcp
+        except ModuleNotFoundError as exc:
+            raise InputError("the backend gcp needs libraries that the extra gcp brings", code="BACKEND") from exc
+        return gcp.connect(settings)
     raise InputError(f"there is no backend {settings.backend[:64]!r}; there are local and gcp", code="BACKEND")
 
 
