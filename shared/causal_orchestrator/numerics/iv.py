@@ -130,7 +130,7 @@ def partial_out(sample: Sample, names: Sequence[str]) -> Partialled:
         If an instrument has one value (``INSTRUMENT_CONSTANT``), or none is left beside the controls
         (``INSTRUMENT_COLLINEAR``), or there are too few rows (``TOO_FEW_ROWS``).
     """
-    instruments = _numbers(sample.roles["instruments"], names)
+    instruments = instrument_numbers(sample.roles["instruments"], names)
     n = len(sample.outcome)
     root = np.ones(n) if sample.weights is None else np.sqrt(sample.weights)
     controls = np.column_stack([np.ones(n), sample.covariates]) * root[:, None]
@@ -147,7 +147,7 @@ def partial_out(sample: Sample, names: Sequence[str]) -> Partialled:
     return Partialled(left[:, 0], left[:, 1], left[:, 2:], controls.shape[1], sample.cluster)
 
 
-def _numbers(instruments: NDArray[Any], names: Sequence[str]) -> Floats:
+def instrument_numbers(instruments: NDArray[Any], names: Sequence[str]) -> Floats:
     """Return the instruments as numbers; levels of a text become indicators, the first left out."""
     columns: list[Floats] = []
     for name, values in zip(names, instruments.T, strict=True):
