@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from tests.models.asked import PLANNERS, decide, opened, setting, start
 from tests.models.peer import Peer
 
+from causal_orchestrator.asking import asker
 from causal_orchestrator.backends.local import open_store
 from causal_orchestrator.errors import InputError, ModelUnavailable
 from causal_orchestrator.settings import Settings
@@ -130,3 +135,26 @@ def test_a_job_is_run_again_from_recorded_replies_without_a_network(peer: Peer, 
         store.backends.model.ask("something else", {"title": "dispatch_to_agent"}, timeout=1)  # type: ignore[union-attr]
     store.close()
     assert len(peer.heard) == calls
+
+
+class Counted(BaseModel):
+    n: int
+
+
+@pytest.mark.parametrize(("n", "fits"), [(5, True), ("5", False), (5.0, False), (True, False)])
+def test_no_value_of_a_reply_is_converted(n: object, fits: bool, tmp_path: Path) -> None:
+    class Model:
+        name = "fixed"
+
+        def ask(self, prompt: str, schema: Mapping[str, Any], *, timeout: float) -> Mapping[str, Any]:
+            return {"n": n}
+
+    store = open_store(Settings(home=tmp_path))
+    backends = replace(store.backends, model=Model())
+    ask = asker(backends, start(store), check=lambda job, found, made: None, step=0)
+    if fits:
+        assert ask("How many?", Counted).n == n
+    else:
+        with pytest.raises(ModelUnavailable, match="form"):
+            ask("How many?", Counted)
+    store.close()
