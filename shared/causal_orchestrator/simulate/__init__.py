@@ -27,6 +27,7 @@ SIMULATIONS: dict[str, Callable[..., Simulated]] = {
     "unmeasured": confounded.unmeasured,
     "panel_block": panel.block,
     "panel_staggered": panel.staggered,
+    "interrupted": panel.interrupted,
     "encouraged": iv.encouraged,
     "encouraged_dose": iv.dose,
     "encouraged_types": iv.types,

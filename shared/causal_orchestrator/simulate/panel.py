@@ -55,6 +55,18 @@ def staggered(
     return make(cell, question, gain.ravel(), t.ravel(), **truth)
 
 
+def interrupted(n: int, *, seed: int, effect: float = 1.0, persistence: float = 0.3) -> Simulated:
+    """Interrupt one series with a trend after three fifths of its times; noise is correlated in time."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(n) * 1.0
+    t = time >= round(0.6 * n)
+    x = rng.standard_normal((n, 2))
+    y = 3.0 * time / n + x.sum(axis=1) / 2 + effect * t + _noise(rng, 1, n, persistence)[0]
+    question = Question(treatment="t", outcome="y", covariates=names(2), time="period")
+    cell = {"t": t * 1.0, "y": y, "x0": x[:, 0], "x1": x[:, 1], "period": time}
+    return make(cell, question, effect * t.astype(np.float64), t, **same(effect))
+
+
 def block(n: int, *, seed: int, effect: float = 1.0, persistence: float = 0.4) -> Simulated:
     """Start treatment in the fourth of six periods in half of the units, the better off; no time of start is given."""
     made = staggered(n, seed=seed, effect=0.0, persistence=persistence)
