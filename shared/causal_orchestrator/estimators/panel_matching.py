@@ -27,6 +27,7 @@ def estimate(
     leads: int | None = None,
     refinement: Literal["mahalanobis", "none"] = "mahalanobis",
     size: int = 5,
+    lagged_outcome: bool = True,
     draws: int = 500,
 ) -> Estimate:
     """Estimate the effect on units that begin treatment by matching on treatment histories and differences.
@@ -41,6 +42,8 @@ def estimate(
         in panels with fewer than 13 periods.
     leads : the last period after the start, which is 0; a set needs outcomes throughout; 3, or fewer likewise.
     refinement : ``mahalanobis``, the `size` nearest of each matched set (ties kept), or ``none``, all of it.
+    lagged_outcome : whether lagged outcomes enter the distance. They pull units of different levels together, which
+        biases differences by regression to the mean where levels differ for good; then leave them out.
     draws : number of draws of the bootstrap over units, with the weights of the matched sets kept.
 
     Returns
@@ -57,7 +60,8 @@ def estimate(
 
     References
     ----------
-    Imai, Kim & Wang (2023), https://doi.org/10.1111/ajps.12685, equations 11, 14 and section 3.5.
+    Imai, Kim & Wang (2023), https://doi.org/10.1111/ajps.12685, equations 11, 14 and section 3.5; on regression
+    to the mean Daw & Hatfield (2018), https://doi.org/10.1111/1475-6773.12993.
     """
     if problem.weights is not None:
         raise NotApplicable("panel_matching cannot use sampling weights", code="WEIGHTS")
@@ -70,7 +74,7 @@ def estimate(
     sets = _sets(data, lags, leads)
     if not sets:
         raise DesignError(f"no unit that begins treatment has a match over {lags} periods before and {leads} after", code="NO_CONTROLS")  # fmt: skip
-    weights = [_refined(data, s, lags, size if refinement == "mahalanobis" else 0) for s in sets]
+    weights = [_refined(data, s, lags, size if refinement == "mahalanobis" else 0, lagged_outcome) for s in sets]
     total, count = _contributions(data, sets, weights, leads)
     values = total.sum(axis=0) / count.sum()
     drawn = _bootstrap(total, count, draws, problem.seed)
@@ -141,12 +145,12 @@ def _sets(data: _Data, lags: int, leads: int) -> list[_Set]:
     return sets
 
 
-def _refined(data: _Data, matched: _Set, lags: int, size: int) -> Floats:
+def _refined(data: _Data, matched: _Set, lags: int, size: int, lagged_outcome: bool) -> Floats:
     """Return the weights of a set's controls: equal among the nearest `size`, and those as near as the last."""
     n = len(matched.controls)
     if size == 0 or n <= size:
         return np.full(n, 1 / n)
-    distance = _distance(_lagged(data, matched, lags)).round(ROUNDING)
+    distance = _distance(_lagged(data, matched, lags, lagged_outcome)).round(ROUNDING)
     limit = np.sort(distance)[size]
     near = distance < limit
     if near.sum() < size:
@@ -154,7 +158,7 @@ def _refined(data: _Data, matched: _Set, lags: int, size: int) -> Floats:
     return np.asarray(near / near.sum())
 
 
-def _lagged(data: _Data, matched: _Set, lags: int) -> Floats:
+def _lagged(data: _Data, matched: _Set, lags: int, lagged_outcome: bool) -> Floats:
     """Return lagged outcomes and covariates of the controls and, last, of the treated unit."""
     rows = np.r_[matched.controls, matched.unit]
     window = matched.time - np.arange(1, lags + 1)
@@ -165,6 +169,7 @@ def _lagged(data: _Data, matched: _Set, lags: int) -> Floats:
         ],
         axis=1,
     )
+    x = x if lagged_outcome else x[:, lags:]
     missing = np.isnan(x)
     return np.concatenate([np.where(missing, 0.0, x), missing], axis=1)
 
@@ -173,7 +178,7 @@ def _distance(x: Floats) -> Floats:
     """Return the Mahalanobis distance of all but the last row from the last, by the others' covariance."""
     controls = x[:-1]
     varies = np.ptp(controls, axis=0) > 0
-    if not varies.any():
+    if not varies.any():  # also without columns
         return np.zeros(len(controls))
     # Columns that repeat each other, such as indicators of what is missing together, count once.
     once = np.flatnonzero(varies)[np.sort(np.unique(controls[:, varies], axis=1, return_index=True)[1])]

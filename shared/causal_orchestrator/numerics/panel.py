@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -205,6 +205,40 @@ def _from_treatment(
     if absorbing and np.any(last_off > first):
         raise DesignError(f"treatment ends in {int((last_off > first).sum())} units; this method needs one that stays", code="TREATMENT_REVERSES")  # fmt: skip
     return first
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series in time: the rows' `order`, their `time` (n,) and whether they lie `after` the interruption."""
+
+    order: Codes
+    time: Floats
+    after: NDArray[np.bool_]
+
+
+def series(roles: Mapping[str, NDArray[Any]], treatment: Floats, interruption: float | None) -> Series:
+    """Order the rows of one series in time.
+
+    Raises
+    ------
+    NotApplicable
+        If there is no time (``NEEDS_TIME``), or several rows share one (``SEVERAL_SERIES``).
+    DesignError
+        If times are missing or without order, or the treatment ends (``TREATMENT_REVERSES``).
+    """
+    if "time" not in roles:
+        raise NotApplicable("a time series needs the column of time", code="NEEDS_TIME")
+    time = ordered_times(roles["time"])
+    if np.isnan(time).any():
+        raise DesignError("some rows have no time", code="PANEL_KEY_MISSING")
+    order = np.argsort(time, kind="stable").astype(np.int64)
+    if np.any(np.diff(time[order]) == 0):
+        raise NotApplicable("several rows share a time; add them up to one series first", code="SEVERAL_SERIES")
+    on = treatment[order] > 0
+    after = on if interruption is None else time[order] >= interruption
+    if np.any(np.diff(after.astype(np.int64)) < 0):
+        raise DesignError("the treatment ends; one interruption is needed", code="TREATMENT_REVERSES")
+    return Series(order, time[order], after)
 
 
 def by_unit(panel: Panel, values: NDArray[Any]) -> NDArray[Any]:
