@@ -98,7 +98,6 @@ def test_a_datetime_comes_back_as_the_same_moment_in_utc(documents: Documents, y
     [float("nan"), float("inf"), -float("inf"), 2**63, -(2**63) - 1, "\ud800", {"\udfff": 1}, {1: 2}, object(), b"x",
      datetime(2026, 1, 1)],
     ids=lambda value: type(value).__name__,
-    ids=repr,
 )  # fmt: skip
 def test_what_no_store_can_hold_is_refused_and_nothing_is_written(documents: Documents, value: object) -> None:
     put(documents, "jobs/a", {"kept": 1})
