@@ -23,7 +23,7 @@ from google.pubsub_v1.services.subscriber import SubscriberClient
 from tests.backends.clock import Clock
 from tests.backends.contract import World
 from tests.backends.peers.cloud_tasks import CloudTasks, cloud_tasks
-from tests.backends.peers.emulators import firestore_emulator, pubsub_emulator, sdk
+from tests.backends.peers.emulators import emulators, sdk
 from tests.backends.peers.firestore import firestore
 from tests.backends.peers.pubsub import pubsub
 from tests.backends.peers.run import Run, run
@@ -67,9 +67,12 @@ def peers(kind: str) -> Peers:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     found = Peers({}, key, Faults(), Storage(key.public_key()), Run(), CloudTasks(), SecretManager())
     root = sdk() if kind == "emulators" else None
+    if root is None:
+        documents, messages = (OPEN.enter_context(serve(found.faults)) for serve in (firestore, pubsub))
+    else:
+        documents, messages = OPEN.enter_context(emulators(root))
+    found.environ.update(FIRESTORE_EMULATOR_HOST=documents, PUBSUB_EMULATOR_HOST=messages)
     servers = {
-        "FIRESTORE": firestore(found.faults) if root is None else firestore_emulator(root),
-        "PUBSUB": pubsub(found.faults) if root is None else pubsub_emulator(root),
         "STORAGE": storage(found.storage),
         "RUN": run(found.run, found.faults),
         "TASKS": cloud_tasks(found.tasks, found.faults),

@@ -164,6 +164,18 @@ def test_an_unknown_outcome_is_settled_by_reading_again(up: gcp.Peers, backends:
     assert found["n"] == 1
 
 
+def test_an_error_of_the_change_is_nobodys_lost_race(up: gcp.Peers, backends: Backends) -> None:
+    runs = []
+
+    def change(found: Found) -> Writes:
+        runs.append(1)
+        raise Conflict("not the store's")
+
+    with pytest.raises(Conflict):
+        backends.documents.update(["jobs/a"], change)
+    assert len(runs) == 1
+
+
 def test_a_refused_commit_is_known_not_to_have_happened(up: gcp.Peers, backends: Backends) -> None:
     up.faults.before["Commit"] = [StatusCode.PERMISSION_DENIED]
     with pytest.raises(StorageError) as caught:

@@ -56,6 +56,7 @@ MEANINGS = {
     StatusCode.PERMISSION_DENIED: "STORAGE_DENIED",
     StatusCode.UNAUTHENTICATED: "STORAGE_DENIED",
     StatusCode.FAILED_PRECONDITION: "STORAGE_REFUSED",
+    StatusCode.INVALID_ARGUMENT: "STORAGE_REFUSED",
 }
 
 
@@ -75,10 +76,12 @@ def test_every_refusal_has_our_name_and_is_not_asked_for_ever(
     assert up.faults.calls[method] - before == (calling.TRIES if passing and method != "RunJob" else 1)
 
 
-def test_a_topic_that_is_not_there_is_a_failure_of_the_world(backends: Backends) -> None:
+@pytest.mark.parametrize("method", ["Publish", "RunJob", "CreateTask"])
+def test_a_receiver_that_is_not_there_is_a_failure_of_the_world(up: gcp.Peers, backends: Backends, method: str) -> None:
+    up.faults.before[method] = [StatusCode.NOT_FOUND]
     with pytest.raises(StorageError) as caught:
-        backends.messages.publish("nowhere", {"job_id": "a"})
-    assert caught.value.code == "NO_TOPIC"
+        CALLS[method](backends)
+    assert caught.value.code == "NO_RECEIVER"
 
 
 def test_cancelling_stops_every_execution_of_the_step_and_no_other(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 SECONDS_TO_START = 60
 FIRESTORE = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
+QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # short runs gain nothing from the thorough compiler
 PUBSUB = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
 
 
@@ -25,31 +26,27 @@ def sdk() -> Path | None:
 
 
 @contextmanager
-def firestore_emulator(root: Path) -> Iterator[str]:
-    """Run Firestore's emulator; give its address."""
+def emulators(root: Path) -> Iterator[list[str]]:
+    """Run both emulators; give the addresses of Firestore's and Pub/Sub's."""
     name = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-    # The Java process itself: ending gcloud's wrapper would leave it behind.
-    with _running(["-Duser.language=en", "-Xmx512m", "-cp", str(root / FIRESTORE), name, "start"]) as address:
-        yield address
+    # The Java processes themselves: ending gcloud's wrapper would leave them behind.
+    firestore = ["-Duser.language=en", "-Xmx512m", *QUICK, "-cp", str(root / FIRESTORE), name, "start"]
+    pubsub = ["-Xmx256m", *QUICK, "-jar", str(next(root.glob(PUBSUB)))]
+    with _running(firestore) as first, _running(pubsub) as second:
+        for process, port in (first, second):
+            _wait(process, port)
+        yield [f"127.0.0.1:{port}" for _, port in (first, second)]
 
 
 @contextmanager
-def pubsub_emulator(root: Path) -> Iterator[str]:
-    """Run Pub/Sub's emulator; give its address."""
-    with _running(["-Xmx256m", "-jar", str(next(root.glob(PUBSUB)))]) as address:
-        yield address
-
-
-@contextmanager
-def _running(arguments: list[str]) -> Iterator[str]:
+def _running(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
     command = ["java", *arguments, "--host=127.0.0.1", f"--port={port}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait(process, port)
-        yield f"127.0.0.1:{port}"
+        yield process, port
     finally:
         process.terminate()
         try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import google.auth
 import grpc  # type: ignore[import-untyped]
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import DefaultCredentialsError
@@ -32,6 +33,8 @@ from causal_orchestrator.backends.ports import Backends
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.settings import VARIABLES, Settings
 
+SERVICES = ("FIRESTORE", "PUBSUB", "STORAGE", "RUN", "TASKS", "SECRETS")
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 NEEDED = ("project", "region", "bucket", "service_account")
 
 
@@ -48,10 +51,9 @@ def connect(
     missing = [VARIABLES[name][0] for name in NEEDED if not getattr(settings, name)]
     if missing:
         raise InputError(f"the backend gcp needs {', '.join(missing)}", code="SETTING")
-    try:
-        return _connect(settings, now or _now, credentials)
-    except DefaultCredentialsError as exc:
-        raise InputError("there are no application default credentials", code="SETTING") from exc
+    if credentials is None and not all(_address(service, settings) for service in SERVICES):
+        credentials = _default_credentials()
+    return _connect(settings, now or _now, credentials)
 
 
 def _connect(settings: Settings, now: Callable[[], datetime], credentials: Credentials | None) -> Backends:
@@ -83,8 +85,21 @@ def _connect(settings: Settings, now: Callable[[], datetime], credentials: Crede
     )
 
 
+def _default_credentials() -> Credentials:
+    try:
+        found, _ = google.auth.default(scopes=[SCOPE])
+    except DefaultCredentialsError as exc:
+        raise InputError("there are no application default credentials", code="SETTING") from exc
+    credentials: Credentials = found
+    return credentials
+
+
+def _address(service: str, settings: Settings) -> str:
+    return settings.environ.get(f"{service}_EMULATOR_HOST", "")
+
+
 def _client(kind: Any, service: str, settings: Settings, credentials: Credentials | None) -> Any:
-    address = settings.environ.get(f"{service}_EMULATOR_HOST")
+    address = _address(service, settings)
     if not address:
         return kind(credentials=credentials)
     transport = kind.get_transport_class("grpc")
@@ -92,7 +107,7 @@ def _client(kind: Any, service: str, settings: Settings, credentials: Credential
 
 
 def _storage(settings: Settings, credentials: Credentials | None) -> StorageClient:
-    address = settings.environ.get("STORAGE_EMULATOR_HOST")
+    address = _address("STORAGE", settings)
     if not address:
         return StorageClient(project=settings.project, credentials=credentials)
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ import requests
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
-from causal_orchestrator.errors import AlreadyExists, CausalError, Conflict, InputError, NotFound, StorageError
+from causal_orchestrator.errors import AlreadyExists, CausalError, Conflict, NotFound, StorageError
 
 T = TypeVar("T")
 
@@ -21,6 +21,7 @@ TRIES = 4
 TIMEOUT = 10.0  # seconds a call
 PAUSE_BASE, PAUSE_CAP = 0.05, 2.0
 PASSING = (
+    exceptions.Aborted,
     exceptions.ServiceUnavailable,
     exceptions.GatewayTimeout,
     exceptions.InternalServerError,
@@ -70,6 +71,15 @@ def translated(what: str) -> Iterator[None]:
         raise StorageError(f"{what}: no answer ({type(exc).__name__})", code="STORAGE_UNAVAILABLE") from exc
 
 
+@contextmanager
+def delivered() -> Iterator[None]:
+    """Say of what has nobody to go to that the world failed: the sender is not to blame, and may send again."""
+    try:
+        yield
+    except (NotFound, Conflict) as exc:
+        raise StorageError(exc.message, code="NO_RECEIVER") from exc
+
+
 def translation(exc: Exception, what: str) -> CausalError:
     """Return what an error of Google's means here; only its kind is told, for its text may quote a request."""
     for kinds, make in MEANINGS:
@@ -90,7 +100,6 @@ MEANINGS: tuple[tuple[Any, Callable[[str], CausalError]], ...] = (
     (exceptions.Conflict, Conflict),
     ((exceptions.Forbidden, exceptions.Unauthorized), _storage("STORAGE_DENIED")),
     (exceptions.TooManyRequests, _storage("STORAGE_BUSY")),
-    ((exceptions.FailedPrecondition, exceptions.MethodNotImplemented), _storage("STORAGE_REFUSED")),
-    (exceptions.BadRequest, lambda message: InputError(message, code="REFUSED")),
+    ((exceptions.BadRequest, exceptions.MethodNotImplemented), _storage("STORAGE_REFUSED")),
     ((exceptions.ServerError, exceptions.Cancelled), _storage("STORAGE_UNAVAILABLE")),
 )

@@ -30,9 +30,8 @@ Listing = list[tuple[str, Document]]
 RACES = 12
 TURNS = 64
 QUERY_TIMEOUT = 30.0
-# What Firestore answers when it has certainly not committed. After anything else nobody knows.
+# What Firestore answers, beside ABORTED, when it has certainly not committed. After anything else nobody knows.
 NOT_COMMITTED = (
-    exceptions.Aborted,
     exceptions.BadRequest,
     exceptions.Forbidden,
     exceptions.Unauthorized,
@@ -64,17 +63,14 @@ class GoogleDocuments:
         """Read `paths`, write what `change` makes of them, all or nothing; return what stands then."""
         for path in paths:
             split(path)
-        transaction = b""
+        before = b""
         with self._turn(paths):
             for k in range(RACES):
-                try:
-                    found, transaction = insist(
-                        lambda before=transaction: self._begin(paths, before),  # type: ignore[misc]
-                        what="reading documents",
-                    )
-                    return self._change(found, transaction, change)
-                except Conflict:
-                    rest(k)
+                found, before = self._begin(paths, before)
+                written = self._decided(found, change, before)
+                if self._commit(written, before):
+                    return {**found, **written}
+                rest(k)
         raise Conflict(f"a transaction lost {RACES} races")
 
     def list(
@@ -98,9 +94,10 @@ class GoogleDocuments:
         return insist(lambda: self._query(request), what="listing documents")
 
     def _begin(self, paths: Sequence[str], before: bytes) -> tuple[Found, bytes]:
+        """Begin a transaction, as another try of the one `before`, and read in it."""
         mode = types.TransactionOptions.ConcurrencyMode.OPTIMISTIC
         options = types.TransactionOptions(read_write={"retry_transaction": before, "concurrency_mode": mode})
-        return self._read(paths, {"new_transaction": options})
+        return insist(lambda: self._read(paths, {"new_transaction": options}), what="reading documents")
 
     def _read(self, paths: Sequence[str], options: Mapping[str, Any]) -> tuple[Found, bytes]:
         """Return the documents, and the transaction if one was begun."""
@@ -118,18 +115,16 @@ class GoogleDocuments:
                 found[self._path(answer.found.name)] = from_fields(answer.found.fields)
         return found, transaction
 
-    def _change(self, found: Found, transaction: bytes, change: Callable[[Found], Writes]) -> Found:
+    def _decided(self, found: Found, change: Callable[[Found], Writes], transaction: bytes) -> Found:
+        """Return what `change` wants written, as it will be read again."""
         try:
             writes = change(found)
             if not set(writes) <= set(found):
                 raise ValueError(f"a change may write only what it names, not {sorted(set(writes) - set(found))}")
-            written = {path: None if new is None else decode(encode(new)) for path, new in writes.items()}
-            pending = [self._write(path, document) for path, document in written.items()]
+            return {path: None if new is None else decode(encode(new)) for path, new in writes.items()}
         except BaseException:
             self._roll_back(transaction)
             raise
-        self._commit(pending, transaction)
-        return {**found, **written}
 
     def _write(self, path: str, document: Document | None) -> types.Write:
         name = self._name(path)
@@ -142,16 +137,19 @@ class GoogleDocuments:
         wrapped: types.Write = types.Write.wrap(write)
         return wrapped
 
-    def _commit(self, writes: Sequence[types.Write], transaction: bytes) -> None:
-        """Commit, once (raises CommitUnknown if the outcome was not seen)."""
+    def _commit(self, written: Found, transaction: bytes) -> bool:
+        """Commit, once; False if others were faster (raises CommitUnknown if the outcome was not seen)."""
+        writes = [self._write(path, document) for path, document in written.items()]
         request = types.CommitRequest(database=self._database, writes=writes, transaction=transaction)
         try:
             self._client.commit(request, retry=None, timeout=TIMEOUT, metadata=self._metadata)
+        except exceptions.Aborted:
+            return False
         except NOT_COMMITTED as exc:
-            self._roll_back(transaction)
             raise translation(exc, "committing") from exc
         except exceptions.GoogleAPIError as exc:
             raise CommitUnknown(f"a commit was sent and not answered: {type(exc).__name__}") from exc
+        return True
 
     def _roll_back(self, transaction: bytes) -> None:
         """Free what the transaction may hold; if this fails, the server does it after a while."""

@@ -13,8 +13,8 @@ from typing import Any
 from google.pubsub_v1.services.publisher import PublisherClient
 from google.pubsub_v1.types import PubsubMessage
 
-from causal_orchestrator.backends.gcp.calling import TIMEOUT, insist
-from causal_orchestrator.errors import InputError, NotFound, StorageError
+from causal_orchestrator.backends.gcp.calling import TIMEOUT, delivered, insist
+from causal_orchestrator.errors import InputError
 
 MAX_BODY = 2048
 
@@ -30,13 +30,11 @@ class GoogleMessages:
         """Send `body` to `topic`; a message that is sent twice is a hint that is given twice."""
         name = self._client.topic_path(self._project, topic)
         message = PubsubMessage(data=to_data(body))
-        try:
+        with delivered():
             insist(
                 lambda: self._client.publish(topic=name, messages=[message], retry=None, timeout=TIMEOUT),
                 what="publishing",
             )
-        except NotFound as exc:
-            raise StorageError(f"there is no topic {topic[:64]!r}", code="NO_TOPIC") from exc
 
 
 def to_data(body: Mapping[str, Any]) -> bytes:

@@ -26,7 +26,7 @@ from google.cloud.storage.exceptions import DataCorruption  # type: ignore[impor
 
 from causal_orchestrator.backends.gcp.calling import TIMEOUT, insist, translated
 from causal_orchestrator.backends.ports import Stored
-from causal_orchestrator.errors import AlreadyExists, InputError, StorageError
+from causal_orchestrator.errors import AlreadyExists, InputError, NotFound, StorageError
 
 HASH = "sha256"  # the key of the metadata
 CHUNK = 1 << 20
@@ -119,7 +119,10 @@ class GoogleObjects:
 
     def _standing(self, name: str) -> Stored:
         blob = self._bucket.blob(name)
-        insist(lambda: blob.reload(timeout=TIMEOUT, retry=None), what="looking at an object")
+        try:
+            insist(lambda: blob.reload(timeout=TIMEOUT, retry=None), what="looking at an object")
+        except NotFound as exc:
+            raise StorageError(f"the object {name} stood and was removed meanwhile") from exc
         sha256 = (blob.metadata or {}).get(HASH, "")
         return Stored(name=name, generation=int(blob.generation), sha256=sha256, size=int(blob.size))
 

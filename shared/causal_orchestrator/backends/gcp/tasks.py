@@ -20,7 +20,7 @@ from google.cloud.run_v2.types import CancelExecutionRequest, Execution, ListExe
 from google.cloud.tasks_v2.services.cloud_tasks import CloudTasksClient
 from google.cloud.tasks_v2.types import HttpMethod, HttpRequest, Task
 
-from causal_orchestrator.backends.gcp.calling import TIMEOUT, insist, translated
+from causal_orchestrator.backends.gcp.calling import TIMEOUT, delivered, insist, translated
 from causal_orchestrator.backends.gcp.messages import to_data
 from causal_orchestrator.errors import AlreadyExists, NotFound
 
@@ -44,11 +44,12 @@ class GoogleTasks:
         Not repeated here: whether an execution that was not answered has begun is not known, and the sweeper sends an
         overdue step again.
         """
-        override = {"env": [{"name": name, "value": value} for name, value in _environment(job, step, parts).items()]}
+        environment = {"JOB_ID": job, "STEP": str(step), "PARTS": str(parts)}
+        override = {"env": [{"name": name, "value": value} for name, value in environment.items()]}
         request = RunJobRequest(
             name=self._run_job, overrides={"container_overrides": [override], "task_count": max(1, parts)}
         )
-        with translated("starting a step"):
+        with delivered(), translated("starting a step"):
             self._jobs.run_job(request, retry=None, timeout=TIMEOUT)
 
     def cancel(self, job: str, step: int) -> None:
@@ -75,7 +76,7 @@ class GoogleTasks:
                 oauth_token={"service_account_email": self._account, "scope": SCOPE},
             ),
         )  # fmt: skip
-        with suppress(AlreadyExists):
+        with delivered(), suppress(AlreadyExists):
             insist(
                 lambda: self._tasks.create_task(parent=self._queue, task=task, retry=None, timeout=TIMEOUT),
                 what="scheduling",
@@ -83,13 +84,9 @@ class GoogleTasks:
 
     def _running(self, job: str, step: int) -> Iterator[Execution]:
         request = ListExecutionsRequest(parent=self._run_job, page_size=100)
-        wanted = set(_environment(job, step, 0).items()) - {("PARTS", "0")}
+        wanted = {("JOB_ID", job), ("STEP", str(step))}
         found = self._executions.list_executions(request, retry=None, timeout=TIMEOUT)
         for _, execution in zip(range(LOOKED_THROUGH), found, strict=False):
             set_up = {(v.name, v.value) for container in execution.template.containers for v in container.env}
             if wanted <= set_up and not execution.completion_time:
                 yield execution
-
-
-def _environment(job: str, step: int, parts: int) -> dict[str, str]:
-    return {"JOB_ID": job, "STEP": str(step), "PARTS": str(parts)}
