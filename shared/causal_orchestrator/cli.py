@@ -525,7 +525,7 @@ def _methods(arguments: argparse.Namespace) -> int:
         return OK
     for key in chosen:
         spec = ESTIMATORS[key]
-        _write(f"{key:<22} {', '.join(spec.estimands):<10} {spec.title}")
+        _write(f"{key:<22} {', '.join(spec.estimands):<15} {spec.title}")
         if arguments.key:
             _write(f"  designs     {', '.join(spec.designs)}")
             _write(f"  needs       {', '.join(('treatment', 'outcome', *spec.needs))}")
