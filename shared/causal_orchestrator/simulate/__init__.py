@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from causal_orchestrator.simulate import assigned, confounded, iv, panel, rd
+from causal_orchestrator.simulate import assigned, confounded, iv, mediated, panel, rd
 from causal_orchestrator.simulate.record import Simulated
 
 __all__ = ["SIMULATIONS", "Simulated"]
@@ -31,6 +31,7 @@ SIMULATIONS: dict[str, Callable[..., Simulated]] = {
     "encouraged": iv.encouraged,
     "encouraged_dose": iv.dose,
     "encouraged_types": iv.types,
+    "mediated": mediated.mediated,
     "cutoff": rd.sharp,
     "cutoff_fuzzy": rd.fuzzy,
 }

@@ -42,7 +42,7 @@ def make(
 
 def same(effect: float) -> dict[str, float]:
     """Return the truth of an effect that is the same for everyone, whatever the estimand."""
-    return dict.fromkeys(("ATE", "ATT", "ATC", "ATO", "PLR"), effect)
+    return dict.fromkeys(("ATE", "ATT", "ATC", "ATO", "PLR", "QTE", "AD"), effect)
 
 
 def names(p: int) -> tuple[str, ...]:
