@@ -1,0 +1,37 @@
+"""Impute each row's effect from the other arm's regression, and regress what was imputed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from causal_orchestrator.numerics.learned_effects import effects
+from causal_orchestrator.problem import Estimate, Problem, conclude
+
+
+def estimate(
+    problem: Problem,
+    *,
+    learners: Sequence[str] | Literal["parametric"] | None = None,
+    folds: int | None = None,
+    repeats: int | None = None,
+    score: Literal["mean", "dr"] = "mean",
+) -> Estimate:
+    """Estimate each row's effect by regressions of the effects imputed in each arm, mixed by the propensity, and its mean.
+
+    Assumes no unmeasured confounding and overlap. ``cate`` is cross-fitted; ``details["heterogeneity"]`` says what
+    doubly robust scores make of it.
+
+    Parameters
+    ----------
+    learners, folds, repeats : see `numerics.nuisance.recipe`; ``parametric`` takes logit and least squares without
+        cross-fitting.
+    score : ``mean`` returns the mean of the effect function, which has no interval; ``dr`` the doubly robust effect
+        with its interval (the estimate of `aipw`), labelled so.
+
+    References
+    ----------
+    Künzel, Sekhon, Bickel & Yu (2019), https://doi.org/10.1073/pnas.1804597116, equations 9-11.
+    """
+    found = effects(problem, "x_learner", learners=learners, folds=folds, repeats=repeats, score=score)
+    return conclude(problem, method="x_learner", estimand="ATE", **found)

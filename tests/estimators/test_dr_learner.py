@@ -1,0 +1,72 @@
+"""The DR-learner against EconML (`tests/golden/learners.py`), and what it says about single rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from causal_orchestrator import estimators
+from causal_orchestrator.problem import build
+from causal_orchestrator.question import Question
+from causal_orchestrator.simulate import SIMULATIONS
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "learners.json").read_text())
+ATOL = 1e-09  # the same regressions on the same rows
+QUICK = {"learners": ("linear",), "folds": 2, "repeats": 1}
+
+
+def heterogeneous(n):
+    made = SIMULATIONS["confounded_heterogeneous"](n, seed=3)
+    return made.frame, made.question
+
+
+def test_with_linear_models_it_is_that_of_econml_row_by_row():
+    frame = pd.DataFrame(GOLDEN["data"])
+    problem = build(frame, Question(treatment="t", outcome="y", covariates=["x0", "x1"]))
+    found = estimators.estimate("dr_learner", problem, learners="parametric")
+    np.testing.assert_allclose(found.cate, np.array(GOLDEN["dr_learner"])[problem.rows], atol=ATOL)
+    assert found.estimate == pytest.approx(np.mean(GOLDEN["dr_learner"]), abs=ATOL)
+
+
+def test_its_mean_has_no_interval_and_the_doubly_robust_one_is_that_of_aipw():
+    problem = build(*heterogeneous(600))
+    mean = estimators.estimate("dr_learner", problem, **QUICK)
+    robust = estimators.estimate("dr_learner", problem, **QUICK, score="dr")
+    aipw = estimators.estimate("aipw", problem, **QUICK)
+    assert mean.estimate == pytest.approx(mean.cate.mean())
+    assert (mean.std_error, mean.ci_lower, mean.p_value, mean.influence) == (None, None, None, None)
+    assert mean.inference.startswith("none")
+    assert (robust.estimate, robust.std_error) == (aipw.estimate, aipw.std_error)
+    assert any("aipw" in note for note in robust.notes)
+    assert mean.details["doubly_robust"]["std_error"] == pytest.approx(aipw.std_error)
+    np.testing.assert_array_equal(mean.cate, robust.cate)
+
+
+def test_it_finds_who_gains_and_the_scores_confirm_it():
+    frame, question = heterogeneous(3_000)
+    problem = build(frame, question)
+    found = estimators.estimate("dr_learner", problem, learners=("interactions",), folds=3, repeats=1)
+    told = found.details["heterogeneity"]
+    assert np.corrcoef(found.cate, 1 + frame["x0"].to_numpy()[problem.rows])[0, 1] > 0.9
+    slope = told["best_linear_predictor"]
+    assert abs(slope["slope"] - 1) < 4 * slope["slope_std_error"]
+    assert told["autoc"]["ci_lower"] > 0
+    assert told["qini"]["ci_lower"] > 0
+    groups = [row["estimate"] for row in told["groups"]]
+    assert groups == sorted(groups)
+
+
+def test_it_is_right_where_the_outcome_model_is_wrong():
+    frame, question = heterogeneous(6_000)
+    problem = build(frame, question)
+    right = problem.learned(**QUICK)
+    wrong = problem.with_learned(replace(right, outcome_by_level=np.zeros_like(right.outcome_by_level)))
+    found = estimators.estimate("dr_learner", wrong)
+    truth = 1 + frame["x0"].to_numpy()[problem.rows]
+    assert np.corrcoef(found.cate, truth)[0, 1] > 0.9
+    assert np.corrcoef(estimators.estimate("t_learner", problem, **QUICK).cate, truth)[0, 1] > 0.9
