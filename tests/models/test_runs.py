@@ -16,6 +16,7 @@ from tests.models.runs import Run, Scripted, experiment, helpful, ladder, questi
 
 from causal_orchestrator import models
 from causal_orchestrator.models import Surroundings
+from causal_orchestrator.models.replies import Recording, Replaying
 from causal_orchestrator.settings import Settings
 
 HASTY = Surroundings(sleep=lambda seconds: None, draw=lambda: 0.0)
@@ -112,6 +113,16 @@ def test_an_agents_question_is_repaired_and_never_more_than_twice(
     # A verdict that refuses is worded without a model.
     assert seen.count("Words") in {3 * k for k in range(1, len(words) + 1)}
     assert (words[-1].result or {})["written_by"] == "template"
+
+
+def test_a_recorded_job_is_run_again_to_the_same_bytes_without_a_model(
+    helped: tuple[Run, Scripted], place: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = place / "replies.jsonl"
+    first = run(place / "recorded", question(), data, Recording(ladder(Scripted(helpful)), file), monkeypatch)
+    again = run(place / "replayed", question(), data, Replaying(file), monkeypatch)
+    assert first.files["results.json"] == again.files["results.json"] == helped[0].files["results.json"]
+    assert [(s.agent, s.decision.by) for s in again.steps] == [(s.agent, s.decision.by) for s in first.steps]
 
 
 def canaries(n: int = 120) -> tuple[pd.DataFrame, list[str]]:
