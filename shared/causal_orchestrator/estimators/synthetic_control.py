@@ -113,7 +113,7 @@ def _data(
         raise DesignError("two times before treatment are needed", code="NO_PRE_PERIOD")
     wide = panel.wide(problem.outcome)
     treated = np.asarray(panel.first == start)
-    complete = ~np.isnan(wide).any(axis=1)
+    complete = np.asarray(~np.isnan(wide).any(axis=1))
     donors = np.flatnonzero(~treated & complete)
     if len(donors) < 2 or not complete[treated].all():
         raise DesignError("fewer than two donors, or no treated unit, are seen throughout", code="NO_CONTROLS")
