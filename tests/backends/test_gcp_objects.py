@@ -74,6 +74,16 @@ def test_a_large_object_is_uploaded_in_pieces(up: gcp.Peers, objects: Objects, t
         objects.create("t/large", b"x" * 9_000_000)
 
 
+def test_a_file_does_not_replace_what_stands(objects: Objects, tmp_path: Path) -> None:
+    stored = objects.create("t/a", b"one")
+    path = tmp_path / "file"
+    path.write_bytes(b"two")
+    with pytest.raises(AlreadyExists):
+        objects.create("t/a", path)
+    path.write_bytes(b"one")
+    assert objects.create("t/a", path) == stored
+
+
 def test_a_name_that_was_filled_without_our_hash_is_not_ours(up: gcp.Peers, chosen: Settings, objects: Objects) -> None:
     up.storage.create(chosen.bucket, "t/a", b"one", {})
     with pytest.raises(AlreadyExists):
