@@ -251,7 +251,7 @@ class PropensityModel(Record):
 
 
 class PropensityDiagnostics(Record):
-    """Can the arms be compared at all (ps_diagnostics)?
+    """Whether the arms can be compared at all (ps_diagnostics).
 
     `overlap` is the share of the target population with estimated propensity in [0.05, 0.95].
     `histogram` holds bin edges and counts per arm; `calibration` pairs of mean prediction and observed share.

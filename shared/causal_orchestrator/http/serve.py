@@ -45,7 +45,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str],
     key = make_key(ENVIRONMENT)
     add_key(backends, key, name="local", tenant=settings.tenant, role="admin")
     surroundings = {**os.environ, "CAUSAL_HOME": str(settings.home), "CAUSAL_WORKERS": str(settings.workers)}
-    loop = subprocess.Popen([sys.executable, "-m", "causal_orchestrator.http.loop"], env=surroundings)  # noqa: S603
+    loop = subprocess.Popen([sys.executable, "-m", "causal_orchestrator.http.loop"], env=surroundings)
     announce(f"http://{host}:{port}  Authorization: Bearer {key}")
     owner = os.getpid()
     try:
