@@ -390,9 +390,14 @@ def _show_plan(analysis: Analysis) -> None:
     for blocker in plan["blockers"]:
         console.print(Text(f"  blocked: {blocker['message']} [{blocker['code']}]", style="red"))
     console.print(Text(f"\nPrimary method: {plan['primary'] or 'none'}", style="bold"))
+    lacking: dict[str, list[str]] = {}
     for entry in plan["applicability"]:
-        what = "; ".join(entry["reasons"]) if entry["admissible"] else entry["missing"]
-        console.print(Text(f"  {'✓' if entry['admissible'] else '–'} {entry['method']:<22} {what}"))
+        if entry["admissible"]:
+            console.print(Text(f"  ✓ {entry['method']:<24} {'; '.join(entry['reasons'])}"))
+        else:
+            lacking.setdefault(entry["missing"], []).append(entry["method"])
+    for what, names in lacking.items():
+        console.print(Text(f"  – {', '.join(names)}: {what}", style="dim"))
     console.print(Text(f"\nPlan {plan['sha256'][:16]} is frozen; no outcome was joined to the treatment.", style="dim"))
 
 
