@@ -8,7 +8,8 @@ OUT ?= out/lalonde
 N ?= 5000
 SEED ?= 0
 
-.PHONY: run setup setup-dev test check lint simulate mutants crash bench lock clean
+# make serve  the whole service on loopback
+.PHONY: run serve setup setup-dev test check lint simulate mutants crash bench lock clean
 
 run: setup
 	mkdir -p $(OUT)
@@ -34,6 +35,9 @@ setup-dev: .venv/.dev
 
 test: setup-dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+serve: setup-dev
+	$(BIN)/causal serve
 
 lint: setup-dev
 	$(BIN)/ruff check .
