@@ -1,5 +1,6 @@
 # make run    set up and analyse a real experiment (LaLonde), everything embedded
 # make test   set up and run the whole test suite
+# make serve  the whole service on loopback
 # make check  lint, types, tests
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +9,6 @@ OUT ?= out/lalonde
 N ?= 5000
 SEED ?= 0
 
-# make serve  the whole service on loopback
 .PHONY: run serve setup setup-dev test check lint simulate mutants crash bench lock clean
 
 run: setup
