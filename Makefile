@@ -9,7 +9,7 @@ OUT ?= out/lalonde
 N ?= 5000
 SEED ?= 0
 
-.PHONY: run serve setup setup-dev test check lint simulate mutants crash bench lock clean
+.PHONY: run serve setup setup-dev test check lint exhaustive simulate mutants crash bench lock clean
 
 run: setup
 	mkdir -p $(OUT)
@@ -45,6 +45,9 @@ lint: setup-dev
 	$(BIN)/mypy
 
 check: lint test
+
+exhaustive: setup-dev
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m exhaustive
 
 simulate: setup-dev
 	$(BIN)/python -m tests.simulation --schedules $(N) --first-seed $(SEED)

@@ -159,10 +159,10 @@ def test_the_plan_alone_joins_nothing(place: Path) -> None:
 
 
 def test_an_unidentifiable_question_is_refused_with_all_outputs(place: Path) -> None:
-    rows = ["t,y,x"] + [f"{int(i >= 60)},{(i * 37) % 101},{i}" for i in range(120)]
+    rows = ["t,y,town"] + [f"{int(i % 4 > 1)},{(i * 37) % 101},{'abcd'[i % 4]}" for i in range(160)]
     (place / "separated.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     done = causal(
-        "analyze", "separated.csv", "--treatment", "t", "--outcome", "y", "--covariates", "x", "--out", "refused",
+        "analyze", "separated.csv", "--treatment", "t", "--outcome", "y", "--covariates", "town", "--out", "refused",
         home=place / "home-refused", cwd=place,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr

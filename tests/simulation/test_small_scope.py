@@ -68,7 +68,7 @@ def test_pairs_of_faults_change_nothing() -> None:
             check(**pair)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_pair_of_faults_changes_nothing() -> None:
     for pair in pairs():
         check(**pair)

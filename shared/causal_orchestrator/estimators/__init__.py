@@ -283,5 +283,5 @@ def _checked(key: str, function: Callable[..., Estimate], options: Mapping[str, 
             checked[option] = TypeAdapter(hints[option]).validate_python(value)
         except ValidationError as exc:
             said = exc.errors(include_url=False, include_input=False)[0]["msg"]
-            raise InputError(f"{key}: option {option!r}: {said}", code="OPTION_INVALID", details={"option": option}) from exc  # fmt: skip
+            raise InputError(f"{key}: option {option!r}: {said}, found {str(value)[:64]!r}", code="OPTION_INVALID", details={"option": option}) from exc  # fmt: skip
     return checked
