@@ -396,8 +396,8 @@ def _show_plan(analysis: Analysis) -> None:
             console.print(Text(f"  ✓ {entry['method']:<24} {'; '.join(entry['reasons'])}"))
         else:
             lacking.setdefault(entry["missing"], []).append(entry["method"])
-    for what, names in lacking.items():
-        console.print(Text(f"  – {', '.join(names)}: {what}", style="dim"))
+    for what, methods in lacking.items():
+        console.print(Text(f"  – {', '.join(methods)}: {what}", style="dim"))
     console.print(Text(f"\nPlan {plan['sha256'][:16]} is frozen; no outcome was joined to the treatment.", style="dim"))
 
 
