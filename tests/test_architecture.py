@@ -54,9 +54,10 @@ ALLOWED = {
     "api": {"runtime", "reporting", "backends", "settings", "laptop", "state", "estimators", "problem", "datasets"},
     "strict_json": set(),
     "http": {"runtime", "backends", "settings", "state", "laptop", "strict_json", "agents"},
+    "benchmark": {"api", "estimators", "problem", "simulate"},
     "examples": set(),
     "reproduce": {"api", "state"},
-    "cli": {"api", "examples", "reproduce", "runtime", "backends", "settings", "laptop", "state", "estimators", "datasets", "http"},
+    "cli": {"api", "benchmark", "examples", "reproduce", "runtime", "backends", "settings", "laptop", "state", "estimators", "datasets", "http"},
 }  # fmt: skip
 
 # The only files that may name these libraries.

@@ -131,6 +131,15 @@ def _parser() -> argparse.ArgumentParser:
     example.add_argument("name", nargs="?", help="its name; without one the names are listed")
     example.add_argument("--out", type=Path, default=None, help="where to write it (default: NAME.csv)")
 
+    benchmark = command("benchmark", _benchmark, "Run methods on simulated data and compare with the known effect.")
+    benchmark.add_argument(
+        "--design", default="confounded_linear", help="a simulated design (default confounded_linear)"
+    )
+    benchmark.add_argument("--methods", type=_names, default=["ols", "ipw", "psm", "aipw"], help="comma-separated")
+    benchmark.add_argument("--rows", type=int, default=500, help="rows of a draw (default 500)")
+    benchmark.add_argument("--draws", type=int, default=20, help="draws (default 20)")
+    benchmark.add_argument("--seed", type=int, default=0)
+
     results = command("results", _results, "Print the results of a job.")
     results.add_argument("job", help="a job's ID")
     results.add_argument("--out", type=Path, default=None, help="write all its documents to this folder")
@@ -551,6 +560,26 @@ def _example(arguments: argparse.Namespace) -> int:
     path = arguments.out or Path(f"{arguments.name}.csv")
     example = examples.write(arguments.name, path)
     _write(f"{path}: {example.title}\ntry: causal analyze {path} {example.command}")
+    return OK
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from causal_orchestrator import benchmark
+
+    rows = benchmark.run(
+        arguments.design, arguments.methods, rows=arguments.rows, draws=arguments.draws, seed=arguments.seed
+    )
+    if arguments.json:
+        _write(json.dumps([asdict(row) for row in rows]))
+        return OK
+    _write(f"{'method':<24}{'estimand':<10}{'draws':>6}{'bias':>10}{'RMSE':>10}{'coverage':>10}{'seconds':>10}")
+    for row in rows:
+        coverage = "–" if row.coverage is None else f"{row.coverage:.2f}"
+        _write(
+            f"{row.method:<24}{row.estimand:<10}{row.draws:>6}{row.bias:>10.4f}{row.rmse:>10.4f}{coverage:>10}{row.seconds:>10.3f}"
+        )
     return OK
 
 
