@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from causal_orchestrator.agents import AGENTS, JobView, Spec
@@ -21,6 +21,7 @@ Agents = Mapping[str, Spec]
 
 SUMMARY_BYTES = 64 * 1024
 START = "0" * 64
+GATHER = timedelta(seconds=1)
 
 
 def trace_path(job: str, number: int) -> str:
@@ -44,17 +45,26 @@ def documents(job: str) -> list[str]:
 
 
 def record(backends: Backends, job_id: str, *, agents: Agents = AGENTS) -> None:
-    """Write what is not yet written about the ended steps of a job, and of the job itself once it has ended."""
+    """Write what is not yet written about the ended steps of a job, and of the job itself once it has ended.
+
+    Steps that end within a second of their start wait for the next look: they are written up together.
+    """
     job, steps = load(backends, job_id)
     if job is None or job.done or job.state == "erased":
         return
     ended = [step for step in steps if step.state in ENDED_STEP]
     over = job.state not in LIVE_JOB
-    if ended and (over or backends.documents.get(trace_path(job_id, ended[-1].number)) is None):
+    due = bool(ended) and (over or _settled(ended[-1], backends.now()))
+    if due and (over or backends.documents.get(trace_path(job_id, ended[-1].number)) is None):
         while not _write_up(backends, job, ended, over):
             continue
     if over:
         _conclude(backends, job, steps, agents)
+
+
+def _settled(step: Step, now: datetime) -> bool:
+    """Say whether the step took a second or ended a second ago."""
+    return step.ended_at is None or now - step.ended_at >= GATHER or _seconds(step) >= GATHER.total_seconds()
 
 
 # --- traces and costs ---------------------------------------------------------------------------------------------
