@@ -5,12 +5,14 @@ import itertools
 import json
 import re
 from html.parser import HTMLParser
+from typing import get_args
 
 import pytest
 from tests.reporting import sample
 from tests.reporting.names import HOSTILE, renamed
 
 from causal_orchestrator.reporting import report, results_document, words
+from causal_orchestrator.results import Estimand
 
 ACTIVE = {"script", "iframe", "object", "embed", "link", "form", "input", "base", "img", "audio", "video"}
 
@@ -188,3 +190,7 @@ def test_hostile_names_and_words_stay_text(position):
     assert "onerror" not in {name for _, name, _ in page.attributes}
     assert "49" not in page.text.split()
     assert "\u202e" not in content.decode()
+
+
+def test_every_estimand_has_words() -> None:
+    assert set(get_args(Estimand)) == set(report.ESTIMANDS)

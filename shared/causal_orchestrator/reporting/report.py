@@ -30,7 +30,7 @@ ESTIMANDS = {
     "ATO": "average effect where the arms overlap", "SATE": "average effect in this sample",
     "SATT": "average effect on the treated in this sample", "LATE": "average effect on compliers",
     "CATE": "average of individual effects", "PLR": "variance-weighted effect", "QTE": "effect on quantiles",
-    "AD": "average derivative", "ATT_GT": "average effect on the treated by group and time",
+    "WLATE": "weighted average of the compliers' effects", "AD": "average derivative", "ATT_GT": "average effect on the treated by group and time",
 }  # fmt: skip
 VERDICTS = {
     "answer": ("The data answer the question", "good"),
