@@ -380,3 +380,9 @@ def test_an_imputed_covariate_is_adjusted_for_with_the_indicator_of_where_it_was
     profile = Profile(question=Question(treatment="t", outcome="y"), proposed=(), structure="cross_section")
     found = study_design._Found(profile, None, None, Repairs(repairs=(repair,)), None, None)
     assert study_design._adjustment(Question(covariates=("x", "z")), found) == ("x", "z", "x__missing")
+
+
+def test_a_cutoff_of_zero_is_a_cutoff() -> None:
+    data = frame().assign(t=lambda d: (d["b"] >= 0).astype(int))
+    found = plan(data, running_variable="b", cutoff=0.0, covariates=["a"])
+    assert (found.design, found.primary) == ("discontinuity", "rdd")

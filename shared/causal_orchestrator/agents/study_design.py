@@ -249,7 +249,9 @@ def _refuted(found: _Found, arms: _Arms, adjustment: Sequence[str]) -> tuple[str
 
 def _situation(study: _Study, design: str) -> Situation:
     question, found, arms, adjustment = study.question, study.found, study.arms, study.adjustment
-    roles = {name for name in Question.model_fields if getattr(question, name) not in (None, (), "", False)}
+    named = {name: getattr(question, name) for name in Question.model_fields}
+    # A cutoff of zero is a cutoff, and 0.0 == False.
+    roles = {name for name, value in named.items() if value is not False and value not in (None, (), "")}
     roles = (roles - {"covariates", "instruments"}) | ({"covariates"} if adjustment else set())
     if study.instruments:
         roles.add("instruments")
