@@ -68,7 +68,7 @@ bench: setup
 LOCK := $(UV) compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --generate-hashes pyproject.toml
 lock:
 	$(LOCK) --extra engine -o requirements/run.lock
-	$(LOCK) --extra engine --extra methods --extra service --extra gcp --extra dev -o requirements/dev.lock
+	$(LOCK) --extra engine --extra methods --extra service --extra gcp --extra bigquery --extra dev -o requirements/dev.lock
 	$(LOCK) --extra engine --extra methods --extra bench -o requirements/bench.lock
 
 clean:
