@@ -147,7 +147,8 @@ class Estimate:
     """What one method says.
 
     In memory only, never in a document: `influence` (n, number of contrasts) and `cate` (n,), the effect of the first
-    contrast given each row's covariates (None: the method has one effect for all).
+    contrast given each row's covariates (None: the method has one effect for all), with its pointwise `cate_std_error`
+    and `cate_interval` (n, 2) where the method has them.
     """
 
     method: str
@@ -168,6 +169,8 @@ class Estimate:
     notes: tuple[str, ...] = ()
     influence: Floats | None = field(default=None, repr=False)
     cate: Floats | None = field(default=None, repr=False)
+    cate_std_error: Floats | None = field(default=None, repr=False)
+    cate_interval: Floats | None = field(default=None, repr=False)
 
     @property
     def effects(self) -> pd.DataFrame:

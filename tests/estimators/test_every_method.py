@@ -27,11 +27,14 @@ QUICK = {"learners": ("linear",), "folds": 2, "repeats": 1}
 
 # Bins that hold more rows than one, and what is then left within them taken away.
 SUITED = {
+    "causal_forest": {"trees": 16},
     "quantile_effects": {"draws": 50},
     # Lagged outcomes pull units of different levels together, which differ for good in these data.
     "panel_matching": {"lagged_outcome": False},
     "cem": {"bins": 5, "bias_adjustment": True},
 }
+
+SLOW = {"quantile_effects", "causal_forest"}
 
 LEARNED = {m for m in EVERY if ESTIMATORS[m].nuisances == "learned"}
 SMALL_SAMPLE = 0.02  # (n-1)/(n-k) is not the same at n and 2n
@@ -65,7 +68,8 @@ def design_of(method):
 def options_of(method):
     # The mean of a learner's effects has no interval; what every method owes is asked of its doubly robust effect.
     by_row = {"score": "dr"} if method.endswith("_learner") else {}
-    return {**QUICK, **by_row} if ESTIMATORS[method].nuisances == "learned" else SUITED.get(method, {})
+    quick = QUICK if ESTIMATORS[method].nuisances == "learned" else {}
+    return {**quick, **by_row, **SUITED.get(method, {})}
 
 
 def run(method, made, *, frame=None, question=None, seed=0, **options):
@@ -92,7 +96,7 @@ def test_removes_confounding_that_a_raw_comparison_shows(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=pytest.mark.exhaustive) if m == "quantile_effects" else m for m in EVERY]
+    "method", [pytest.param(m, marks=pytest.mark.exhaustive) if m in SLOW else m for m in EVERY]
 )
 def test_intervals_cover_at_the_stated_rate(method):
     held = 0

@@ -7,6 +7,7 @@ An estimator is a module with one public function ``estimate(problem, *, options
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
@@ -51,7 +52,8 @@ class Spec:
 
     `needs` are roles (names of Question's fields). `credibility` in [0, 1] is what the method is worth where its
     assumptions hold; `evidence` adds what the situation says for or against it. `cost` is in units of one OLS fit.
-    `assumes` are in words. `nuisances` says which of the shared fits it takes.
+    `assumes` are in words. `nuisances` says which of the shared fits it takes. `library` is what it cannot do
+    without, which `extra` brings.
     """
 
     module: str
@@ -69,6 +71,7 @@ class Spec:
     title: str = ""
     options: tuple[str, ...] = ()
     extra: str | None = None
+    library: str | None = None
     clusters: bool = True
     weights: bool = True
 
@@ -176,6 +179,7 @@ ESTIMATORS: dict[str, Spec] = {
     "x_learner": Spec("x_learner", ("ATE",), _BOTH, needs=("covariates",), min_per_arm=20, nuisances="learned", cost=lambda n, p: 60.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome is learned well in the larger arm", _INTERFERENCE), evidence=_learns, credibility=0.57, title="X-learner (effect by row)", options=("learners", "folds", "repeats", "score")),
     "r_learner": Spec("r_learner", ("ATE",), _BOTH, needs=("covariates",), min_per_arm=20, nuisances="learned", cost=lambda n, p: 55.0, assumes=(_UNCONFOUNDED, _OVERLAP, "outcome and treatment are learned well", _INTERFERENCE), evidence=_learns, credibility=0.6, title="R-learner (effect by row)", options=("learners", "folds", "repeats", "score")),
     "dr_learner": Spec("dr_learner", ("ATE",), _BOTH, needs=("covariates",), min_per_arm=20, nuisances="learned", cost=lambda n, p: 55.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.6, title="DR-learner (effect by row)", options=("learners", "folds", "repeats", "score")),
+    "causal_forest": Spec("causal_forest", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), min_per_arm=50, nuisances="learned", cost=lambda n, p: 5_000.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.7, title="Causal forest", options=("estimand", "trees", "learners", "folds", "repeats", "trim"), extra="methods", library="econml"),
     "counterfactual_consensus": Spec("counterfactual_consensus", ("ATE",), _BOTH, needs=("covariates",), min_per_arm=20, cost=lambda n, p: 4_000.0, assumes=(_UNCONFOUNDED, "the outcome is learned well in each arm", _INTERFERENCE), evidence=_outcome_model, credibility=0.35, title="Consensus of counterfactual predictions", options=("folds",)),
     "iv_2sls": Spec("iv_2sls", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.6, title="Two-stage least squares", options=("se",)),
     "iv_liml": Spec("iv_liml", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.58, title="Limited-information maximum likelihood", options=("se", "fuller")),
@@ -234,6 +238,8 @@ def missing(key: str, situation: Situation) -> str | None:
         return f"estimates {' or '.join(spec.estimands)}, not {situation.estimand}"
     if situation.weighted and not spec.weights:
         return "cannot use sampling weights"
+    if spec.library is not None and importlib.util.find_spec(spec.library) is None:
+        return f"needs {spec.library}; the extra `{spec.extra}` brings it"
     return None
 
 
