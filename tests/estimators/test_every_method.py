@@ -95,9 +95,7 @@ def test_removes_confounding_that_a_raw_comparison_shows(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=pytest.mark.exhaustive) if m in SLOW else m for m in EVERY]
-)
+@pytest.mark.parametrize("method", [pytest.param(m, marks=pytest.mark.exhaustive) if m in SLOW else m for m in EVERY])
 def test_intervals_cover_at_the_stated_rate(method):
     held = 0
     for seed in range(DRAWS):

@@ -27,7 +27,14 @@ class Grown:
 
 
 def grow(
-    covariates: Floats, treatment: Floats, outcome: Floats, weights: Floats | None, fold: Codes, *, trees: int, seed: int
+    covariates: Floats,
+    treatment: Floats,
+    outcome: Floats,
+    weights: Floats | None,
+    fold: Codes,
+    *,
+    trees: int,
+    seed: int,
 ) -> Grown:
     """Grow one forest on the complement of each fold and read the fold's effects off it.
 
@@ -54,9 +61,11 @@ def grow(
     if trees % BAG or not 2 * BAG <= trees <= MOST_TREES:
         raise InputError(f"trees must be a multiple of {BAG} from {2 * BAG} to {MOST_TREES}, found {trees}", code="OPTION_INVALID", details={"option": "trees"})  # fmt: skip
     try:
-        from econml.grf import CausalForest
+        from econml.grf import CausalForest  # type: ignore[import-untyped]
     except ImportError as exc:
-        raise NotApplicable("a causal forest needs econml; the extra `methods` brings it", code="EXTRA_MISSING") from exc
+        raise NotApplicable(
+            "a causal forest needs econml; the extra `methods` brings it", code="EXTRA_MISSING"
+        ) from exc
     scale = float(outcome.std()) or 1.0
     effect, variance = np.zeros(len(outcome)), np.zeros(len(outcome))
     importance = np.zeros(covariates.shape[1])
