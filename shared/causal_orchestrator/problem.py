@@ -45,6 +45,8 @@ CONTROL_WORDS = (
     "control", "controls", "ctrl", "untreated", "placebo", "none", "no", "false", "off", "never", "baseline",
     "reference", "standard", "usual care", "before", "0",
 )  # fmt: skip
+SOURCE_WORDS: tuple[str | float, ...] = (1.0, "1", "source", "trial", "study", "experiment", "rct", "true", "yes")
+TARGET_WORDS: tuple[str | float, ...] = (0.0, "0", "target", "population", "external", "observational", "false", "no")
 ARRAY_ROLES = (
     "instruments", "running_variable", "unit", "time", "first_treated", "mediators", "effect_modifiers", "cost",
     "population", "negative_controls", "treatment_proxies", "outcome_proxies", "policy", "offset", "strata",
@@ -69,7 +71,8 @@ class Problem:
     weights : shape (n,) or None
         Sampling weights with mean one.
     roles : arrays of the other roles, float (NaN where missing) or labels, (n,) or (n, k) for lists.
-    unobserved : of a panel's rows without an outcome: unit, time, treatment and covariates (m, p), NaN where unknown.
+    unobserved : of a panel's rows without an outcome: unit, time, treatment and covariates (m, p), NaN where unknown;
+        where the question names a `population`, the target's covariates (m, p) and its cluster and weights (m,).
     """
 
     question: Question
@@ -404,6 +407,7 @@ def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_lev
     _check_columns(frame, question, hidden)
     notes: list[Note] = []
     kept = _rows_kept(frame, question, hidden, notes)
+    target = _target_rows(frame, question)
     smallest = MIN_PER_PANEL_ARM if question.time is not None else MIN_PER_ARM
     coded = _code_treatment(frame[treatment].iloc[kept], treatment, question.reference_level, notes, smallest)
     kept, codes = kept[coded.kept], coded.values[coded.kept]
@@ -412,7 +416,8 @@ def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_lev
     values = np.full(len(data), np.nan)
     if not blind:
         values, kind = _code_outcome(data[outcome], outcome, notes)
-    encoded = encode(data, question.covariates or ())
+    both = encode(frame.iloc[np.concatenate([kept, target])], question.covariates or ())
+    encoded = dataclasses.replace(both, values=both.values[: len(kept)])
     _check_covariates(encoded, codes, treatment, notes)
     roles = {} if blind else _roles(data, question)
     order = _canonical_order(encoded.values, codes, values, roles)
@@ -430,7 +435,10 @@ def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_lev
         cluster=_cluster(data, question, order),
         weights=_weights(data, question, order),
         roles={role: values[order] for role, values in roles.items()},
-        unobserved={} if blind else _unobserved(frame, question, coded.levels, encoded.names),
+        unobserved={}
+        if blind
+        else _target(frame.iloc[target], data, question, both.values[len(kept) :])
+        or _unobserved(frame, question, coded.levels, encoded.names),
         seed=seed,
         confidence_level=confidence_level,
         notes=(*notes, *encoded.notes),
@@ -474,7 +482,7 @@ def _required_roles(question: Question) -> tuple[str, str]:
 
 
 def _check_columns(frame: pd.DataFrame, question: Question, hidden: set[str]) -> None:
-    roles = (question.treatment, question.outcome, question.weights, question.cluster)
+    roles = (question.treatment, question.outcome, question.weights, question.cluster, question.population)
     needed = {*roles, *(question.covariates or ()), *(rule.column for rule in question.filters)}
     for column in question.columns():
         if column in hidden or (hidden and column not in needed):
@@ -493,6 +501,7 @@ def _rows_kept(frame: pd.DataFrame, question: Question, hidden: set[str], notes:
     keep = np.ones(len(frame), dtype=bool)
     for rule in question.filters:
         keep &= _holds(frame[rule.column], rule)
+    keep &= source_rows(frame, question)
     for role in ("treatment", "outcome", "weights", "cluster"):
         column = getattr(question, role)
         if column is None or column in hidden:
@@ -503,6 +512,65 @@ def _rows_kept(frame: pd.DataFrame, question: Question, hidden: set[str], notes:
             message = f"{int(missing.sum())} rows without a value of {role} {shown(column)!r} are left out"
             notes.append(Note(code="ROWS_DROPPED", message=message, columns=(column,)))
     return np.flatnonzero(keep)
+
+
+def source_rows(frame: pd.DataFrame, question: Question) -> NDArray[np.bool_]:
+    """Return which rows (n,) may show an effect: all, or where a `population` is marked those of the source.
+
+    Raises
+    ------
+    InputError
+        If the column does not mark a source and a target (``POPULATION_INVALID``).
+    """
+    if question.population is None:
+        return np.ones(len(frame), dtype=bool)
+    return _populations(frame, question.population)[0]
+
+
+def _target_rows(frame: pd.DataFrame, question: Question) -> Codes:
+    if question.population is None:
+        return np.zeros(0, dtype=np.int64)
+    keep = _populations(frame, question.population)[1]
+    for rule in question.filters:
+        keep &= _holds(frame[rule.column], rule)
+    for column in filter(None, (question.weights, question.cluster)):
+        keep &= frame[column].notna().to_numpy()
+    return np.flatnonzero(keep)
+
+
+def _populations(frame: pd.DataFrame, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which rows belong to the source (1, or a word for a study) and which to the target (0, or its word)."""
+    numbers = as_numbers(frame[name])
+    labels = frame[name].astype(str).str.strip().str.lower() if numbers is None else numbers
+    told = [np.asarray(pd.Series(labels).isin(words)) for words in (SOURCE_WORDS, TARGET_WORDS)]
+    known = frame[name].notna().to_numpy()
+    if not np.all(told[0] | told[1] | ~known) or not all(side.any() for side in told):
+        raise InputError(f"population {shown(name)!r} must mark a source (1, 'source', 'trial') and a target (0, 'target'), both with rows", code="POPULATION_INVALID", details={"column": name})  # fmt: skip
+    return told[0] & known, told[1] & known
+
+
+def _target(
+    rows: pd.DataFrame, source: pd.DataFrame, question: Question, covariates: Floats
+) -> dict[str, NDArray[Any]]:
+    """Return what is known of the target population, in an order that does not depend on the file's.
+
+    Its clusters are coded like the source's where they have the same name, and beyond them otherwise.
+    """
+    if question.population is None:
+        return {}
+    found: dict[str, NDArray[Any]] = {"covariates": covariates}
+    if question.cluster is not None:
+        known = np.unique(source[question.cluster].astype(str))
+        own = rows[question.cluster].astype(str).to_numpy(dtype=object)
+        every = np.concatenate([known, np.setdiff1d(own.astype(str), known)])
+        found["cluster"] = pd.Index(every).get_indexer(own).astype(np.int64)
+    if question.weights is not None:
+        _weights(rows, question, np.arange(len(rows)))
+        own, base = (np.asarray(as_numbers(table[question.weights])) for table in (rows, source))
+        found["weights"] = own / base.mean()
+    keys = [values for role, values in found.items() if role != "covariates"]
+    order = np.lexsort((*keys, *covariates.T)) if covariates.shape[1] or keys else np.arange(len(rows))
+    return {role: values[order] for role, values in found.items()}
 
 
 def _holds(series: pd.Series, rule: Filter) -> NDArray[np.bool_]:

@@ -71,7 +71,7 @@ def _question(job: JobView) -> Question:
         raise InputError("the question names no treatment or no outcome; give both", code="ROLES_OPEN")
     confounders = job.get("confounder_discovery", Confounders)
     covariates = confounders.recommended if confounders is not None else question.covariates or ()
-    needed = ("treatment", "outcome", "weights", "cluster", "reference_level", "filters", "estimand", "preferences")
+    needed = ("treatment", "outcome", "weights", "cluster", "population", "reference_level", "filters", "estimand", "preferences")
     return Question(**{name: getattr(question, name) for name in needed}, covariates=covariates)
 
 

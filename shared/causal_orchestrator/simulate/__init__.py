@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from causal_orchestrator.simulate import assigned, confounded, iv, mediated, panel, rd
+from causal_orchestrator.simulate import assigned, confounded, iv, mediated, panel, rd, transported
 from causal_orchestrator.simulate.record import Simulated
 
 __all__ = ["SIMULATIONS", "Simulated"]
@@ -19,6 +19,7 @@ SIMULATIONS: dict[str, Callable[..., Simulated]] = {
     "confounded_linear": confounded.linear,
     "confounded_nonlinear": confounded.nonlinear,
     "confounded_heterogeneous": confounded.heterogeneous,
+    "confounded_policy": confounded.policy,
     "confounded_binary": confounded.binary,
     "confounded_arms": confounded.arms,
     "confounded_dose": confounded.dose,
@@ -34,4 +35,5 @@ SIMULATIONS: dict[str, Callable[..., Simulated]] = {
     "mediated": mediated.mediated,
     "cutoff": rd.sharp,
     "cutoff_fuzzy": rd.fuzzy,
+    "transported": transported.transported,
 }
