@@ -79,7 +79,8 @@ def test_every_agent_takes_its_turn_and_none_fails(place: Path, results: dict[st
     backends = connect(Settings(home=place / "home-first"))
     job = runtime.list_jobs(backends, tenant="local")[0]
     _, steps = runtime.get_job(backends, job.id, tenant="local")
-    assert {step.agent for step in steps if step.state == "succeeded"} == set(AGENTS)
+    asked_for = {"rehearsal"}  # a rehearsal takes minutes and comes with --full
+    assert {step.agent for step in steps if step.state == "succeeded"} == set(AGENTS) - asked_for
     assert [step.number for step in steps] == list(range(len(steps)))
     assert job.status == "COMPLETED"
 

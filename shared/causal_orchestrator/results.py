@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from causal_orchestrator.question import Question
 
 Status = Literal["ok", "failed", "not_applicable"]
-Estimand = Literal["ATE", "ATT", "ATC", "ATO", "SATE", "SATT", "LATE", "WLATE", "CATE", "PLR", "QTE", "AD", "ATT_GT"]
+Estimand = Literal["ATE", "ATT", "ATC", "ATO", "SATE", "SATT", "LATE", "WLATE", "CATE", "PLR", "QTE", "AD", "ATT_GT", "POLICY_VALUE", "POLICY_GAIN"]
 Kind = Literal["numeric", "categorical", "binary", "datetime", "text", "identifier", "constant", "empty"]
 Structure = Literal["cross_section", "panel", "time_series", "repeated_cross_section"]
 Design = Literal[
@@ -270,6 +270,57 @@ class PropensityDiagnostics(Record):
     warnings: tuple[Note, ...] = ()
 
 
+class Trial(Record):
+    """One method on one copy of the data with a known effect; numbers in SD of the copy's outcome."""
+
+    method: str
+    draw: int
+    surface: str
+    error: float | None = None
+    covered: bool | None = None
+    width: float | None = None
+    failure: str | None = None
+
+
+class Rehearsed(Record):
+    """How a method fared over all copies: bias, RMSE and mean width in SD of the outcome, and coverage.
+
+    `coverage_lower` and `coverage_upper` are exact 95 % limits; `by_surface` gives bias and coverage for each kind of
+    copy; `errors` are by draw, None where the method gave no estimate.
+    """
+
+    method: str
+    draws: int
+    failures: int
+    bias: float | None = None
+    rmse: float | None = None
+    coverage: float | None = None
+    coverage_lower: float | None = None
+    coverage_upper: float | None = None
+    width: float | None = None
+    by_surface: Mapping[str, Mapping[str, float | None]] = {}
+    errors: tuple[float | None, ...] = ()
+
+
+class Rehearsal(Record):
+    """How the candidate methods fare on copies of these data with a known effect (SEL-4).
+
+    A part of the step holds its `trials` alone. `against` is the primary that the ranking would take, `preferred` the
+    one that the rehearsal speaks for, with `reasons`; both are None where nothing could be rehearsed.
+    """
+
+    design: str = ""
+    estimand: str = ""
+    n: int = 0
+    draws: int = 0
+    methods: tuple[Rehearsed, ...] = ()
+    against: str | None = None
+    preferred: str | None = None
+    reasons: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    warnings: tuple[Note, ...] = ()
+
+
 class Applicability(Record):
     """Whether a method may run here: what it needs, what speaks for it, what is missing."""
 
@@ -396,6 +447,7 @@ class Selection(Record):
     evaluations: tuple[Evaluation, ...] = ()
     agreement: Mapping[str, Any] = {}
     notes: tuple[str, ...] = ()
+    rehearsal: Mapping[str, Any] = {}
 
 
 class Effects(Record):

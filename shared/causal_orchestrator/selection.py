@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 from causal_orchestrator import estimators
 from causal_orchestrator.errors import NotApplicable
 from causal_orchestrator.numerics.balance import standardized_differences
 from causal_orchestrator.numerics.inference import critical_value, influence_covariance, p_value
 from causal_orchestrator.problem import Estimate, Problem
-from causal_orchestrator.results import Evaluation, Selection
+from causal_orchestrator.results import Evaluation, Rehearsed, Selection
 
 Floats = NDArray[np.float64]
 Strategy = Literal["first_success", "best_energy", "ensemble"]
@@ -37,6 +37,7 @@ MISFIT, SHARPNESS = 0.25, 0.10
 CLIP = 0.01
 SAME = 0.999  # correlation of influence functions from which two methods are one
 BINS = 10
+FAILURES, CLEARLY = 0.05, 0.10  # of a rehearsal: copies that may fail, and how much lower an RMSE must be
 
 
 @dataclass(frozen=True)
@@ -333,3 +334,79 @@ def drivers(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         between = sum(len(g) * (np.mean(g) - values.mean()) ** 2 for g in groups.values()) / len(values)
         shares[choice] = float(between / values.var())
     return shares
+
+
+# --- rehearsal ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of the rehearsed methods should be the primary, instead of which, and why."""
+
+    against: str | None
+    preferred: str | None
+    reasons: tuple[str, ...] = ()
+
+
+def exact_limits(successes: int, draws: int) -> tuple[float, float]:
+    """Return exact 95 % limits of a share (Clopper & Pearson 1934)."""
+    interval = stats.binomtest(successes, draws).proportion_ci(0.95)
+    return float(interval.low), float(interval.high)
+
+
+def rehearsed_choice(rows: Sequence[Rehearsed], level: float) -> Choice:
+    """Choose the primary from a rehearsal; `rows` come in the order of the ranking, the first would be taken without it.
+
+    The rule, fixed beforehand: a method is sound if it failed in at most `FAILURES` of the copies and its coverage is
+    not below the stated level by an exact one-sided test (Holm over the methods). The ranking's first stays if it is
+    sound, unless a sound method's RMSE is lower by `CLEARLY` or more and its squared errors are smaller by two
+    standard errors of the paired difference; if it is not sound, the sound method with the least RMSE takes its place.
+    """
+    able = [row for row in rows if row.rmse is not None]
+    if not able or not rows:
+        return Choice(None, None)
+    first, sound = rows[0], _sound(able, level)
+    if not sound:
+        return Choice(
+            first.method, first.method, ("in the rehearsal no method covered as it should; the ranking stands",)
+        )
+    best = min(sound, key=lambda row: (row.rmse or 0.0, row.method))
+    if first not in sound:
+        why = f"in the rehearsal {first.method} {_fault(first)}; of the methods that hold, {best.method} errs least"
+        return Choice(first.method, best.method, (f"{why} (RMSE {best.rmse:.3f} SD, coverage {best.coverage:.0%})",))
+    if best is not first and _clearly_better(best, first):
+        why = f"in the rehearsal {best.method} errs less than {first.method} (RMSE {best.rmse:.3f} against {first.rmse:.3f} SD)"
+        return Choice(first.method, best.method, (why,))
+    held = f"the rehearsal speaks for {first.method} (RMSE {first.rmse:.3f} SD, coverage {first.coverage:.0%} in {first.draws} copies)"  # fmt: skip
+    return Choice(first.method, first.method, (held,))
+
+
+def _sound(rows: Sequence[Rehearsed], level: float) -> list[Rehearsed]:
+    """Return the methods with estimates throughout whose coverage is not refuted (Holm at 5 %)."""
+    steady = [row for row in rows if row.coverage is not None and row.failures <= FAILURES * row.draws]
+    tested = sorted((_coverage_p(row, level), row.method) for row in steady)
+    refuted: set[str] = set()
+    for k, (p, method) in enumerate(tested):
+        if p > 0.05 / (len(tested) - k):
+            break
+        refuted.add(method)
+    return [row for row in steady if row.method not in refuted]
+
+
+def _coverage_p(row: Rehearsed, level: float) -> float:
+    n = row.draws - row.failures
+    return float(stats.binomtest(round((row.coverage or 0.0) * n), n, level, alternative="less").pvalue)
+
+
+def _fault(row: Rehearsed) -> str:
+    if row.coverage is None or row.failures > FAILURES * row.draws:
+        return f"gave no interval in {row.failures} of {row.draws} copies" if row.failures else "gave no interval"
+    return f"covered in {row.coverage:.0%} of {row.draws} copies only"
+
+
+def _clearly_better(best: Rehearsed, first: Rehearsed) -> bool:
+    pairs = [(a, b) for a, b in zip(best.errors, first.errors, strict=True) if a is not None and b is not None]
+    gains = np.array([b**2 - a**2 for a, b in pairs])
+    if (best.rmse or 0.0) > (1 - CLEARLY) * (first.rmse or 0.0) or len(gains) < 2:
+        return False
+    return bool(gains.mean() > 2 * gains.std(ddof=1) / np.sqrt(len(gains)))

@@ -110,6 +110,8 @@ class Ask(Protocol):
 
 Worth = tuple[float, str] | None
 
+REHEARSALS = 8  # parts of a rehearsal
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -179,6 +181,16 @@ def _propensity_worth(job: JobView) -> Worth:
     return None
 
 
+def _rehearsal_worth(job: JobView) -> Worth:
+    """Rehearse on request, and where the candidates are methods for a binary treatment that covariates or chance assign."""
+    profile, question = job.results.get("data_profiler", {}), job.question
+    plain = profile.get("structure") == "cross_section" and profile.get("treatment_kind") == "binary"
+    apart = question.instruments or question.running_variable or question.first_treated or question.mediators
+    if question.preferences.profile != "full" or apart or not plain or profile.get("outcome_kind") == "categorical":
+        return None
+    return 0.6, "which method errs least on data like these is unknown"
+
+
 def _estimation_worth(job: JobView) -> Worth:
     if job.results.get("study_design", {}).get("identified"):
         return 1.0, "the plan identifies the effect"
@@ -206,7 +218,8 @@ AGENTS: dict[str, Spec] = {
     "causal_discovery": Spec("Graph", "DISCOVERING_CAUSAL", ("profile",), ("graph",), uses=("exploration", "repairs"), views=("covariates_treatment",), worth=_discovery_worth, heavy=lambda job: _rows(job) > 50_000),
     "confounder_discovery": Spec("Confounders", "DISCOVERING_CAUSAL", ("profile",), ("confounders",), uses=("exploration", "repairs", "graph"), views=("covariates_treatment",), worth=lambda job: (0.8, "the adjustment set is open")),
     "ps_diagnostics": Spec("PropensityDiagnostics", "EXPLORATORY_ANALYSIS", ("profile",), ("propensity",), uses=("repairs", "confounders"), views=("covariates_treatment",), worth=_propensity_worth, heavy=lambda job: _rows(job) > 200_000),
-    "study_design": Spec("Plan", "ESTIMATING_EFFECTS", ("profile",), ("plan",), uses=("exploration", "repairs", "graph", "confounders", "propensity"), mandatory=True, on_failure="fail", views=("covariates_treatment",), freezes=True, worth=_always("a plan must stand before any effect is seen")),
+    "rehearsal": Spec("Rehearsal", "EXPLORATORY_ANALYSIS", ("profile",), ("rehearsal",), uses=("exploration", "repairs", "graph", "confounders", "propensity"), views=("covariates_treatment",), worth=_rehearsal_worth, heavy=lambda job: True, parts=lambda job: REHEARSALS),
+    "study_design": Spec("Plan", "ESTIMATING_EFFECTS", ("profile",), ("plan",), uses=("exploration", "repairs", "graph", "confounders", "propensity", "rehearsal"), mandatory=True, on_failure="fail", views=("covariates_treatment",), freezes=True, worth=_always("a plan must stand before any effect is seen")),
     "effect_estimator": Spec("Effects", "ESTIMATING_EFFECTS", ("plan",), ("effects",), mandatory=True, on_failure="fail", stage="open", views=("all",), worth=_estimation_worth, heavy=lambda job: _rows(job) > 20_000, remedies=("add_methods", "add_adjustment_sets", "more_repeats")),
     "sensitivity_analyst": Spec("Sensitivities", "SENSITIVITY_ANALYSIS", ("effects",), ("sensitivities",), mandatory=True, stage="open", views=("all",), worth=_sensitivity_worth, heavy=lambda job: _rows(job) > 20_000),
     "critique": Spec("Critique", "CRITIQUE_REVIEW", ("plan",), ("critique",), uses=("effects", "sensitivities"), mandatory=True, on_failure="fail", stage="open", worth=_always("the verdict is due")),

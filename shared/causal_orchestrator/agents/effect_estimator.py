@@ -25,6 +25,7 @@ from causal_orchestrator.results import (
     Effects,
     Note,
     Plan,
+    Rehearsal,
     Selection,
     Snapshot,
 )
@@ -73,7 +74,10 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
         effects=effects,
         primary=plan.primary,
         selection=chosen.model_copy(
-            update={"agreement": plain({**chosen.agreement, "drivers": selection.drivers(curve)})}
+            update={
+                "agreement": plain({**chosen.agreement, "drivers": selection.drivers(curve)}),
+                "rehearsal": _rehearsed(job),
+            }
         ),
         heterogeneity=plain(heterogeneity),
         specification_curve=tuple(plain(row) for row in curve),
@@ -156,6 +160,15 @@ def _select(problem: Problem, plan: Plan, attempts: Sequence[_Attempt], found: M
         strategy=plan.question.preferences.selection_strategy,
         failures=failures,
     )
+
+
+def _rehearsed(job: JobView) -> dict[str, Any]:
+    """Return how the methods fared in the rehearsal, where there was one."""
+    found = job.get("rehearsal", Rehearsal)
+    if found is None:
+        return {}
+    told = found.model_dump(mode="json", exclude={"trials", "warnings"})
+    return told | {"methods": [{k: v for k, v in row.items() if k != "errors"} for row in told["methods"]]}
 
 
 def _finished(effect: Effect, problem: Problem, evaluation: Any) -> Effect:

@@ -32,6 +32,7 @@ from causal_orchestrator.results import (
     Plan,
     Profile,
     PropensityDiagnostics,
+    Rehearsal,
     Repairs,
     Snapshot,
 )
@@ -103,6 +104,7 @@ class _Found:
     repairs: Repairs | None
     confounders: Confounders | None
     propensity: PropensityDiagnostics | None
+    rehearsal: Rehearsal | None = None
 
     def column(self, name: str | None) -> ColumnSummary | None:
         columns = self.snapshot.columns if self.snapshot else ()
@@ -173,6 +175,7 @@ def _found(job: JobView) -> _Found:
         repairs=job.get("data_repair", Repairs),
         confounders=job.get("confounder_discovery", Confounders),
         propensity=job.get("ps_diagnostics", PropensityDiagnostics),
+        rehearsal=job.get("rehearsal", Rehearsal),
     )
 
 
@@ -396,9 +399,18 @@ class _Chosen:
     warnings: tuple[Note, ...] = ()
 
 
-def _offline(taken: _Design) -> _Chosen:
+def _offline(taken: _Design, rehearsal: Rehearsal | None = None) -> _Chosen:
     primary = next(iter(taken.on_target), None)
-    return _Chosen(taken, taken.admissible, primary, primary)
+    if rehearsal is None or rehearsal.preferred is None:
+        return _Chosen(taken, taken.admissible, primary, primary)
+    played = (rehearsal.design, rehearsal.estimand, rehearsal.against)
+    if (
+        played != (taken.situation.design, taken.situation.estimand, primary)
+        or rehearsal.preferred not in taken.on_target
+    ):
+        why = f"the rehearsal was of {rehearsal.estimand} with {rehearsal.against} as the primary and is not used here"
+        return _Chosen(taken, taken.admissible, primary, primary, reasons=(why,))
+    return _Chosen(taken, taken.admissible, rehearsal.preferred, rehearsal.preferred, reasons=rehearsal.reasons)
 
 
 def _obey_person(chosen: _Chosen, question: Question) -> _Chosen:
@@ -406,7 +418,8 @@ def _obey_person(chosen: _Chosen, question: Question) -> _Chosen:
     taken, preferences = chosen.taken, question.preferences
     named = tuple(dict.fromkeys(estimators.resolve(name) for name in preferences.methods))
     kept = tuple(m for m in taken.admissible if m in named) or chosen.methods
-    primary = next((m for m in kept if m in taken.on_target), chosen.primary)
+    aimed = (m for m in kept if m in taken.on_target)
+    primary = chosen.primary if chosen.primary in kept else next(aimed, chosen.primary)
     warnings = [_refused(m, taken) for m in named if m not in taken.admissible]
     if preferences.primary_method is not None:
         asked = estimators.resolve(preferences.primary_method)
@@ -454,7 +467,10 @@ def _hear_model(chosen: _Chosen, question: Question, ask: Ask) -> _Chosen:
         methods=_with(kept, primary, chosen),
         primary=primary,
         by="model",
-        reasons=(f"the model's reasons: {shown(choice.reasoning, 500)}",) if choice.reasoning else (),
+        reasons=(
+            *chosen.reasons,
+            *((f"the model's reasons: {shown(choice.reasoning, 500)}",) if choice.reasoning else ()),
+        ),
         warnings=tuple(warnings),
     )
 
@@ -503,7 +519,7 @@ def _prompt(question: Question, taken: _Design) -> str:
 
 def _plan(study: _Study, taken: _Design, blockers: tuple[Note, ...], ask: Ask) -> Plan:
     question, identified = study.question, not blockers
-    chosen = _obey_person(_offline(taken), question)
+    chosen = _obey_person(_offline(taken, study.found.rehearsal), question)
     chosen = _hear_model(chosen, question, ask) if identified else chosen
     taken, situation = chosen.taken, chosen.taken.situation
     resolved = {
