@@ -25,7 +25,7 @@ from causal_orchestrator.backends.local.presence import lock
 from causal_orchestrator.backends.local.queue import CHANGES, WORK, Delivery
 from causal_orchestrator.errors import CausalError, Retriable
 from causal_orchestrator.log import event
-from causal_orchestrator.settings import Settings
+from causal_orchestrator.settings import ONE_THREAD, Settings
 from causal_orchestrator.state import LIVE_JOB, RESEND_AFTER, Job, job_path, lease_path
 from causal_orchestrator.worker import BATCH, GRACE_SECONDS, POLL_SECONDS, agents_at, deliver
 
@@ -35,10 +35,6 @@ CENSUS_SECONDS = 2.0
 WATCH_SECONDS = 1.0
 MAX_EARLY_DEATHS = 5
 MAX_FAILURES = 10
-ONE_THREAD = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "ARROW_NUM_THREADS",
-)  # fmt: skip
 
 OnChange = Callable[[Job], None]
 

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from causal_orchestrator.agents import FIRST, JobView, Spec, View
-from causal_orchestrator.backends.ports import Backends
-from causal_orchestrator.errors import BlindnessError, Fenced, NotFound
+from causal_orchestrator.backends.ports import Backends, Objects
+from causal_orchestrator.errors import BlindnessError, Fenced, InputError, NotFound
 from causal_orchestrator.question import Question
 from causal_orchestrator.results import Repair
 from causal_orchestrator.state import Pinned, Read, Step
@@ -64,8 +64,9 @@ class JobReader:
         if self.step.agent != FIRST:
             raise BlindnessError("only the fetcher reads the raw dataset")
         source = self.seen.source
-        if source.get("kind") == "object":
-            return self.backends.objects.local(str(source["name"]), int(source["generation"]))
+        kept = {"object": self.backends.objects, "dropped": self.backends.datasets}.get(str(source.get("kind")))
+        if kept is not None:
+            return _unchanged(kept, str(source["name"]), int(source["generation"]))
         folder = Path(self.scratch.enter_context(TemporaryDirectory()))
         return sources.fetch(str(source["uri"]), folder, sha256=source.get("sha256"), size=source.get("size"))
 
@@ -105,6 +106,15 @@ class JobReader:
     def _path(self, name: str) -> Path:
         pinned = self._pinned(FIRST, name)
         return self.backends.objects.local(pinned.name, pinned.generation)
+
+
+def _unchanged(objects: Objects, name: str, generation: int) -> Path:
+    try:
+        return objects.local(name, generation)
+    except NotFound as exc:
+        raise InputError(
+            "the dataset was removed or replaced after the job was asked for", code="SOURCE_CHANGED"
+        ) from exc
 
 
 def _table(

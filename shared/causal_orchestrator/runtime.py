@@ -63,6 +63,7 @@ Agents = Mapping[str, Spec]
 
 PAUSE = timedelta(minutes=30)
 ORPHAN_AGE = timedelta(hours=24)
+REJECTED_KEPT = timedelta(days=30)
 # The share of a job's minutes after which only what must still happen does.
 SPENT_SHARE = 0.75
 
@@ -542,6 +543,22 @@ def open_file(backends: Backends, job_id: str, name: str, *, tenant: str) -> byt
     raise NotFound(f"the job has no file {name!r}")
 
 
+def known(backends: Backends, job_id: str, number: int) -> bool:
+    """Say whether there is such a step."""
+    return backends.documents.get(step_path(job_id, number)) is not None
+
+
+def reject(backends: Backends, source: str, delivery: str, *, code: str, message: str) -> None:
+    """Record, once, a delivery that can never be used; what it said is not kept."""
+    path, now = f"rejected/{_digest(source, delivery)}", backends.now()
+    record = {
+        "source": source[:500], "delivery": delivery[:200], "code": code, "message": message[:500], "at": now,
+        "expires_at": now + REJECTED_KEPT,
+    }  # fmt: skip
+    commit(backends, [path], lambda found: {} if found[path] is not None else {path: record})
+    log.event("rejected", severity="WARNING", source=source[:500], delivery=delivery[:200], error=code)
+
+
 # --- sweeping -----------------------------------------------------------------------------------------------------
 
 
@@ -631,6 +648,6 @@ def _settle(backends: Backends, path: str, fields: Mapping[str, Any]) -> None:
 
 
 __all__ = [
-    "answer", "cancel", "collect", "coordinate", "erase", "get_job", "list_jobs", "open_file", "resume", "run_step",
-    "start_job", "sweep", "view",
+    "answer", "cancel", "collect", "coordinate", "erase", "get_job", "known", "list_jobs", "open_file", "reject",
+    "resume", "run_step", "start_job", "sweep", "view",
 ]  # fmt: skip

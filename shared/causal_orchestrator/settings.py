@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from causal_orchestrator.errors import InputError
+
+# One thread a process for every library: the same digits everywhere, and no two that fight over a processor.
+ONE_THREAD = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "ARROW_NUM_THREADS",
+)  # fmt: skip
+
+
+RULE = re.compile(
+    r"https://([a-z0-9-]+\.)+[a-z0-9-]+|https://|gs://[a-z0-9][a-z0-9._-]+(/\S*)?|bq://[a-z0-9:.-]+(\.\w+){0,2}"
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +33,12 @@ class Settings:
     `tenant` is whose jobs the command line starts and sees; `url` is where the service answers. `planner` is who
     chooses among the admissible steps; `model` and `model_second` are the models that it asks (the second one as
     ``planner:model`` if it is another provider's), at `model_url` or at the provider's own address. `model_prices` are
-    for a million tokens in and out; replies are recorded in, or replayed from, a file.
+    for a million tokens in and out; replies are recorded in, or replayed from, a file. `sources` are the addresses that
+    each tenant may have fetched (``*``: all of them), as a JSON object of lists; unset, the command line fetches whatever
+    it can reach and a service nothing.
+
+    In the cloud, jobs keep their files in `bucket` and people leave datasets in `datasets_bucket`; `environment` is the
+    middle of this deployment's API keys, and a step that has waited for `resend_seconds` is sent again by the sweeper.
     """
 
     backend: str = "local"
@@ -32,6 +50,9 @@ class Settings:
     region: str = ""
     database: str = "(default)"
     bucket: str = ""
+    datasets_bucket: str = ""
+    environment: str = "local"
+    resend_seconds: int = 30
     run_job: str = "step-job"
     task_queue: str = "later"
     service_account: str = ""
@@ -42,6 +63,7 @@ class Settings:
     model_prices: tuple[float, float] | None = None
     model_record: Path | None = None
     model_replay: Path | None = None
+    sources: Mapping[str, tuple[str, ...]] | None = None
     project: str = ""
     location: str = "us-central1"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -88,6 +110,22 @@ def _prices(variable: str, value: str) -> tuple[float, float]:
     return tokens_in, tokens_out
 
 
+def _sources(variable: str, value: str) -> Mapping[str, tuple[str, ...]]:
+    try:
+        found = {str(tenant): tuple(rules) for tenant, rules in json.loads(value).items()}
+        wrong = [rule for rules in found.values() for rule in rules if not RULE.fullmatch(rule)]
+    except (AttributeError, TypeError, ValueError) as exc:
+        raise InputError(
+            f"{variable} must be a JSON object with a list of addresses for each tenant", code="SETTING"
+        ) from exc
+    if wrong:
+        raise InputError(
+            f"{variable} takes https://, https://host, gs://bucket/prefix and bq://project.dataset, found {wrong[0][:64]!r}",
+            code="SETTING",
+        )
+    return found
+
+
 VARIABLES = {
     "backend": ("CAUSAL_BACKEND", _text),
     "home": ("CAUSAL_HOME", _path),
@@ -98,6 +136,9 @@ VARIABLES = {
     "region": ("CAUSAL_REGION", _text),
     "database": ("CAUSAL_DATABASE", _text),
     "bucket": ("CAUSAL_BUCKET", _text),
+    "datasets_bucket": ("CAUSAL_DATASETS_BUCKET", _text),
+    "environment": ("CAUSAL_ENVIRONMENT", _text),
+    "resend_seconds": ("CAUSAL_RESEND_SECONDS", _whole),
     "run_job": ("CAUSAL_RUN_JOB", _text),
     "task_queue": ("CAUSAL_TASK_QUEUE", _text),
     "service_account": ("CAUSAL_SERVICE_ACCOUNT", _text),
@@ -108,6 +149,7 @@ VARIABLES = {
     "model_prices": ("CAUSAL_MODEL_PRICES", _prices),
     "model_record": ("CAUSAL_MODEL_RECORD", _path),
     "model_replay": ("CAUSAL_MODEL_REPLAY", _path),
+    "sources": ("CAUSAL_SOURCES", _sources),
     "project": ("GOOGLE_CLOUD_PROJECT", _text),
     "location": ("CAUSAL_LOCATION", _text),
 }

@@ -121,6 +121,12 @@ class MemoryObjects:
         self.open(name, generation).close()
         return Path("/memory") / name
 
+    def find(self, name: str) -> Stored | None:
+        if name not in self.held:
+            return None
+        generation, content = self.held[name]
+        return Stored(name=name, generation=generation, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
     def list(self, prefix: str) -> list[str]:
         return sorted(name for name in self.held if name.startswith(prefix))
 

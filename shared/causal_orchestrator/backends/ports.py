@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -20,12 +20,13 @@ Writes = Mapping[str, Document | None]  # None deletes
 
 @dataclass(frozen=True)
 class Stored:
-    """An object that can never change: its name, generation, hash and size in bytes."""
+    """An object that can never change: its name, generation, hash (empty if unknown), size in bytes and labels."""
 
     name: str
     generation: int
     sha256: str
     size: int
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Documents(Protocol):
@@ -61,6 +62,9 @@ class Objects(Protocol):
 
     def local(self, name: str, generation: int) -> Path:
         """Return a local path of the object, downloaded if need be (raises `NotFound`)."""
+
+    def find(self, name: str) -> Stored | None:
+        """Return what stands under the name now, or None."""
 
     def list(self, prefix: str) -> list[str]:
         """Return the names that start with `prefix`."""
@@ -99,6 +103,16 @@ class Secrets(Protocol):
         """Return the secret (raises `NotFound`)."""
 
 
+class Cloud(Protocol):
+    """Datasets in a cloud's own stores: objects (``gs://``) and tables (``bq://``), read with this process's rights."""
+
+    def version(self, address: str) -> str:
+        """Return what the version that stands now is called (raises `InputError` if there is none to be read)."""
+
+    def fetch(self, address: str, version: str, target: Path, *, most: int, rows: int) -> None:
+        """Write this version into the new file `target`, of at most so many bytes and rows (raises `InputError`)."""
+
+
 class Model(Protocol):
     """A language model."""
 
@@ -112,7 +126,8 @@ class Model(Protocol):
 class Backends:
     """Everything outside the process, time and chance among it.
 
-    `background(call, seconds)` calls `call` every so many seconds while its context is open.
+    `background(call, seconds)` calls `call` every so many seconds while its context is open. `datasets` is where people
+    leave files for analysis, which is not where jobs keep theirs (F3: no job may be started by another one's output).
     """
 
     documents: Documents
@@ -124,3 +139,6 @@ class Backends:
     new_id: Callable[[], str]
     background: Callable[[Callable[[], None], float], AbstractContextManager[None]]
     model: Model | None = None
+    cloud: Cloud | None = None
+    sources: Mapping[str, Sequence[str]] | None = None
+    datasets: Objects | None = None

@@ -13,18 +13,16 @@ from typing import Any
 from flask import Request, Response
 from werkzeug.utils import secure_filename
 
-from causal_orchestrator import runtime, strict_json
+from causal_orchestrator import intake, runtime, strict_json
 from causal_orchestrator.errors import InputError, NotFound
 from causal_orchestrator.http.auth import Principal
 from causal_orchestrator.http.limits import TooMany
-from causal_orchestrator.http.service import MAX_JSON_BYTES, MAX_RUNNING, MAX_WAITING, Service, job_out
+from causal_orchestrator.http.service import MAX_JSON_BYTES, Service, job_out
 from causal_orchestrator.http.statuses import STATUSES
-from causal_orchestrator.question import ask as make_question
 from causal_orchestrator.state import LIVE_JOB
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
-UPLOAD = re.compile(r"upload://([0-9a-f]{32})/(\d{1,19})")
 STREAM_SECONDS, BEAT_SECONDS, LOOK_SECONDS = 55 * 60.0, 15.0, 0.5
 
 
@@ -93,8 +91,7 @@ def submit(call: Call) -> Response:
     key = call.request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
         raise InputError("Idempotency-Key must be 1 to 200 printable ASCII characters", code="KEY_INVALID")
-    question = make_question(body(call), strict=True)
-    source = _source(question.dataset, call.tenant)
+    question, source = intake.asked(body(call), tenant=call.tenant)
     _leave_room(call)
     job_id = runtime.start_job(
         call.service.backends, question, source, tenant=call.tenant, key=key, principal=_name(call)
@@ -111,25 +108,9 @@ def _name(call: Call) -> str:
     return "" if call.principal is None else call.principal.name
 
 
-def _source(dataset: str | None, tenant: str) -> Mapping[str, Any]:
-    """Say where the data come from: an upload of this tenant, or an address that the fetcher will check."""
-    if not dataset:
-        raise InputError("dataset is missing: an upload:// reference or a gs:// address", code="DATASET_MISSING")
-    upload = UPLOAD.fullmatch(dataset)
-    if upload:
-        name = f"{tenant}/uploads/{upload[1]}/data"
-        return {"kind": "object", "name": name, "generation": int(upload[2])}
-    if not dataset.startswith(("gs://", "bq://", "https://")):
-        raise InputError("dataset must be an upload://, gs://, bq:// or https:// address", code="URL_NOT_ALLOWED")
-    return {"kind": "uri", "uri": dataset}
-
-
 def _leave_room(call: Call) -> None:
     """Refuse a job beyond the tenant's share; it may come back when one has ended."""
-    live = call.service.backends.documents.list(
-        "jobs", where={"tenant": call.tenant, "state": "open"}, limit=MAX_RUNNING + MAX_WAITING
-    )
-    if len(live) >= MAX_RUNNING + MAX_WAITING:
+    if intake.crowded(call.service.backends, call.tenant):
         raise TooMany("too many jobs are waiting", code="QUOTA", details={"retry_after": 30})
 
 

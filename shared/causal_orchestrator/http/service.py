@@ -13,7 +13,6 @@ from causal_orchestrator.state import Job
 
 MAX_JSON_BYTES = 1024 * 1024
 MAX_UPLOAD_BYTES = 2 * 1024**3
-MAX_RUNNING, MAX_WAITING = 4, 100
 
 
 @dataclass(frozen=True)

@@ -70,11 +70,14 @@ def _connect(settings: Settings, now: Callable[[], datetime], credentials: Crede
     secrets = GoogleSecrets(
         _client(SecretManagerServiceClient, "SECRETS", settings, credentials), project, settings.environ
     )
+    storage, cache = _storage(settings, credentials), settings.home / "cache"
+
+    def bucket(name: str) -> GoogleObjects:
+        return GoogleObjects(storage, name, cache / name, settings.service_account)
+
     return Backends(
         documents=GoogleDocuments(documents, f"projects/{project}/databases/{settings.database}"),
-        objects=GoogleObjects(
-            _storage(settings, credentials), settings.bucket, settings.home / "cache", settings.service_account
-        ),
+        objects=bucket(settings.bucket),
         messages=GoogleMessages(_client(PublisherClient, "PUBSUB", settings, credentials), project),
         tasks=tasks,
         secrets=secrets,
@@ -82,6 +85,7 @@ def _connect(settings: Settings, now: Callable[[], datetime], credentials: Crede
         new_id=new_id,
         background=background,
         model=models.connect(settings, secrets.get),
+        datasets=bucket(settings.datasets_bucket) if settings.datasets_bucket else None,
     )
 
 

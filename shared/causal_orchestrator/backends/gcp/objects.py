@@ -54,7 +54,9 @@ class GoogleObjects:
             with _undamaged(name):
                 insist(lambda: _upload(blob, data), what="writing an object")
         except AlreadyExists as exc:
-            standing = self._standing(name)
+            standing = self.find(name)
+            if standing is None:
+                raise StorageError(f"the object {name} stood and was removed meanwhile") from exc
             if standing.sha256 != sha256:
                 raise AlreadyExists(f"the object {name} stands already, with other bytes") from exc
             return standing
@@ -82,6 +84,18 @@ class GoogleObjects:
         finally:
             fresh.unlink(missing_ok=True)
         return kept
+
+    def find(self, name: str) -> Stored | None:
+        """Return what stands under the name now, or None."""
+        _check(name)
+        blob = self._bucket.blob(name)
+        try:
+            insist(lambda: blob.reload(timeout=TIMEOUT, retry=None), what="looking at an object")
+        except NotFound:
+            return None
+        labels = dict(blob.metadata or {})
+        sha256 = labels.pop(HASH, "")
+        return Stored(name=name, generation=int(blob.generation), sha256=sha256, size=int(blob.size), labels=labels)
 
     def list(self, prefix: str) -> list[str]:
         """Return the names that start with `prefix`."""
@@ -116,15 +130,6 @@ class GoogleObjects:
                 api_access_endpoint=self._client.api_endpoint, **by_service,
             )  # fmt: skip
         return address
-
-    def _standing(self, name: str) -> Stored:
-        blob = self._bucket.blob(name)
-        try:
-            insist(lambda: blob.reload(timeout=TIMEOUT, retry=None), what="looking at an object")
-        except NotFound as exc:
-            raise StorageError(f"the object {name} stood and was removed meanwhile") from exc
-        sha256 = (blob.metadata or {}).get(HASH, "")
-        return Stored(name=name, generation=int(blob.generation), sha256=sha256, size=int(blob.size))
 
     def _download(self, name: str, generation: int, target: Path) -> None:
         blob = self._bucket.blob(name, generation=generation)

@@ -73,6 +73,7 @@ def open_store(settings: Settings, *, now: Callable[[], datetime] | None = None)
         now=clock,
         new_id=new_id,
         background=background,
+        sources=settings.sources,
     )
     backends = replace(backends, model=models.connect(settings, backends.secrets.get))
     return Store(home=home, backends=backends, database=database, queue=queue, presence=presence)

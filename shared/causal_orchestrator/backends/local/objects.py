@@ -70,6 +70,13 @@ class LocalObjects:
             raise NotFound(f"the object {name} has no generation {generation}")
         return self._place(name) / _file(stored.sha256, name)
 
+    def find(self, name: str) -> Stored | None:
+        """Return what stands under the name now, or None."""
+        try:
+            return self._stored(name)
+        except NotFound:
+            return None
+
     def list(self, prefix: str) -> list[str]:
         """Return the names that start with `prefix`."""
         upper = prefix.rpartition("/")[0]
