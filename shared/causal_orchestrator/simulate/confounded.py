@@ -42,6 +42,18 @@ def heterogeneous(n: int, *, seed: int, p: int = 4) -> Simulated:
     return make({"t": t * 1.0, "y": y, **with_names(x)}, question, effect, t, ATE=1.0)
 
 
+def policy(n: int, *, seed: int, p: int = 4) -> Simulated:
+    """Add to `heterogeneous` a policy that treats those with x0 above zero: they gain 1 + x0."""
+    made = heterogeneous(n, seed=seed, p=p)
+    gain = 0.5 + 1 / np.sqrt(2 * np.pi)  # E[(1 + x0) 1(x0 > 0)]; without treatment the mean outcome is zero
+    return Simulated(
+        made.frame.assign(best=(made.frame["x0"] > 0) * 1.0),
+        made.question.model_copy(update={"policy": "best"}),
+        {**made.truth, "POLICY_VALUE": gain},
+        made.effect,
+    )
+
+
 def binary(n: int, *, seed: int) -> Simulated:
     """Treat by a logit, with an outcome of yes or no; truth is this sample's mean risk difference."""
     rng = np.random.default_rng(seed)
