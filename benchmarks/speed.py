@@ -1,14 +1,16 @@
 """Time the same analysis here and directly with DoWhy and EconML: same rows, learners, folds and draws, one thread.
 
-Usage: ``python benchmarks/speed.py [--rows 10000] [--draws 100]`` in an environment with the ``bench`` extra. Prints
-one line per piece and the ratio of the totals; imports and the making of data are not counted. Every effect comes with
-an interval on both sides; for matching and weighting the reference has the bootstrap alone (its default, 100 draws).
+Usage: ``python benchmarks/speed.py [--rows 10000] [--draws 100] [--cap 150]`` in an environment with the ``bench``
+extra. Prints one line per piece and the ratio of the totals; imports and the making of data are not counted. Every
+effect comes with an interval on both sides; for matching, weighting, the regression with effect modifiers and the
+X-learner the reference has the bootstrap alone (100 draws). A piece that passes the cap is stopped and counts as the cap.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 import warnings
@@ -28,10 +30,11 @@ from causal_orchestrator.problem import build
 from causal_orchestrator.question import Question
 from causal_orchestrator.simulate import SIMULATIONS
 
-METHODS = ("ols", "psm", "ipw", "double_ml", "aipw")
+METHODS = ("ols", "psm", "ipw", "double_ml", "aipw", "x_learner")
 REFUTERS = ("placebo_treatment", "random_common_cause", "data_subset")
 FOLDS = 5
 COVARIATES = 10
+LIBRARIES = ("dowhy", "econml.dml", "econml.dr", "econml.metalearners", "econml.inference")
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,24 @@ class Timed:
 
     seconds: float
     estimate: float
+    stopped: bool = False
 
 
-def timed(run: Callable[[], float]) -> Timed:
+def timed(run: Callable[[], float], cap: int = 0) -> Timed:
+    """Time `run`; stop it after `cap` seconds (0: never)."""
+    signal.alarm(cap)
     start = time.perf_counter()
-    value = run()
-    return Timed(time.perf_counter() - start, float(value))
+    try:
+        value = float(run())
+    except TimeoutError:
+        return Timed(time.perf_counter() - start, np.nan, stopped=True)
+    finally:
+        signal.alarm(0)
+    return Timed(time.perf_counter() - start, value)
+
+
+def _stop(*_: object) -> None:
+    raise TimeoutError
 
 
 def ours(frame: pd.DataFrame, question: Question, draws: int) -> dict[str, Timed]:
@@ -64,6 +79,8 @@ def ours(frame: pd.DataFrame, question: Question, draws: int) -> dict[str, Timed
     found["weighting"] = timed(lambda: estimators.estimate("ipw", problem).estimate)
     found["double machine learning"] = timed(lambda: estimators.estimate("double_ml", problem, **learned).estimate)
     found["doubly robust"] = timed(lambda: estimators.estimate("aipw", problem, **learned).estimate)
+    found["effect modifiers"] = timed(lambda: estimators.estimate("ols", problem, adjustment="lin").estimate)
+    found["X-learner"] = timed(lambda: estimators.estimate("x_learner", problem, **learned, score="dr").estimate)
     headline = estimators.estimate("ols", problem)
     for refuter in REFUTERS:
         found[refuter.replace("_", " ")] = timed(
@@ -77,9 +94,9 @@ def ours(frame: pd.DataFrame, question: Question, draws: int) -> dict[str, Timed
     return found
 
 
-def reference(frame: pd.DataFrame, question: Question, draws: int) -> dict[str, Timed]:
+def reference(frame: pd.DataFrame, question: Question, draws: int, cap: int) -> dict[str, Timed]:
     graph = nx.DiGraph([("t", "y"), *((c, v) for c in question.covariates for v in ("t", "y"))])
-    dowhy, dml, dr = (importlib.import_module(name) for name in ("dowhy", "econml.dml", "econml.dr"))
+    dowhy, dml, dr, meta, inference = (importlib.import_module(name) for name in LIBRARIES)
     state: dict[str, Any] = {}
     found: dict[str, Timed] = {}
 
@@ -105,6 +122,18 @@ def reference(frame: pd.DataFrame, question: Question, draws: int) -> dict[str, 
         model = dr.LinearDRLearner(model_propensity=classify, model_regression=regress, cv=FOLDS, random_state=0)
         return _ate(model.fit(y, t, X=None, W=x))
 
+    def crossed() -> float:
+        model = meta.XLearner(models=regress, propensity_model=classify)
+        return _ate(
+            model.fit(y, t, X=x, inference=inference.BootstrapInference(n_bootstrap_samples=draws, n_jobs=1)), x
+        )
+
+    def modified() -> float:
+        more = {"confidence_intervals": True, "effect_modifiers": list(question.covariates)}
+        found = state["model"].estimate_effect(state["estimand"], method_name="backdoor.linear_regression", **more)
+        found.get_confidence_intervals()
+        return float(found.value)
+
     found["set up"] = timed(make)
     found["linear regression"] = timed(lambda: estimate("linear_regression", confidence_intervals=True))
     found["matching"] = timed(
@@ -115,6 +144,8 @@ def reference(frame: pd.DataFrame, question: Question, draws: int) -> dict[str, 
     )
     found["double machine learning"] = timed(partial)
     found["doubly robust"] = timed(robust)
+    found["effect modifiers"] = timed(modified, cap)
+    found["X-learner"] = timed(crossed, cap)
     for refuter, more in (("placebo_treatment", {"placebo_type": "permute"}), ("random_common_cause", {}), ("data_subset", {})):  # fmt: skip
 
         def refute(refuter: str = refuter, more: dict[str, str] = more) -> float:
@@ -129,17 +160,20 @@ def reference(frame: pd.DataFrame, question: Question, draws: int) -> dict[str, 
     return found
 
 
-def _ate(model: Any) -> float:
-    return float(np.ravel(model.ate())[0])
+def _ate(model: Any, x: np.ndarray | None = None) -> float:
+    model.ate_interval(x)
+    return float(np.ravel(model.ate(x))[0])
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rows", type=int, default=10_000)
     arguments.add_argument("--draws", type=int, default=100)
+    arguments.add_argument("--cap", type=int, default=150, help="seconds that one piece of the reference may take")
     asked = arguments.parse_args()
+    signal.signal(signal.SIGALRM, _stop)
     try:
-        for name in ("dowhy", "econml.dml", "econml.dr"):
+        for name in LIBRARIES:
             importlib.import_module(name)
     except ImportError as exc:
         sys.exit(f"benchmarks/speed.py needs the extra 'bench' (dowhy, econml): {exc}")
@@ -150,14 +184,19 @@ def main() -> None:
     warnings.simplefilter("ignore")
     made = SIMULATIONS["confounded_linear"](asked.rows, seed=0, p=COVARIATES)
     with threadpool_limits(limits=1):
-        sides = [run(made.frame, made.question, asked.draws) for run in (ours, reference)]
+        sides = [
+            ours(made.frame, made.question, asked.draws),
+            reference(made.frame, made.question, asked.draws, asked.cap),
+        ]
     print(f"{asked.rows:,} rows, {COVARIATES} covariates, {asked.draws} draws; truth {made.truth['ATE']:g}")
     print(f"{'piece':26}{'here s':>9}{'there s':>9}{'ratio':>8}{'here':>10}{'there':>10}")
     for piece in sides[0]:
         here, there = sides[0][piece], sides[1][piece]
-        print(f"{piece:26}{here.seconds:9.3f}{there.seconds:9.3f}{there.seconds / here.seconds:8.1f}{here.estimate:10.4f}{there.estimate:10.4f}")  # fmt: skip
-    totals = [sum(part.seconds for part in side.values()) for side in sides]
-    print(f"{'total':26}{totals[0]:9.3f}{totals[1]:9.3f}{totals[1] / totals[0]:8.1f}")
+        print(f"{piece:26}{here.seconds:9.3f}{there.seconds:9.3f}{there.seconds / here.seconds:8.1f}{here.estimate:10.4f}{there.estimate:10.4f}{' (stopped)' * there.stopped}")  # fmt: skip
+    whole = [piece for piece in sides[1] if not sides[1][piece].stopped]
+    for name, pieces in (("total", list(sides[1])), ("total of what ended", whole)):
+        here, there = (sum(side[piece].seconds for piece in pieces) for side in sides)
+        print(f"{name:26}{here:9.3f}{there:9.3f}{there / here:8.1f}")
 
 
 if __name__ == "__main__":
