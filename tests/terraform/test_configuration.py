@@ -1,0 +1,160 @@
+"""What the deployment's description promises, checked without a cloud."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from tests.terraform.configuration import ROOT, Module, read
+
+from causal_orchestrator.state import MAX_ATTEMPTS
+
+MODULES = read()
+REFERENCE = re.compile(r"(?<![\w.\"/-])(data\.)?(google_\w+)\.(\w+)")
+NARROW = re.compile(r"roles/(owner|editor|viewer)$|[aA]dmin$")
+META = {"source", "version", "for_each", "count", "providers", "depends_on"}
+
+
+def blocks(type_: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return every resource of a type with its address."""
+    return [
+        (f"{module.folder}:{name}", block.body)
+        for module in MODULES.values()
+        for name, block in module.named("resource").items()
+        if block.labels[0] == type_
+    ]
+
+
+def within(body: Any, name: str) -> Iterator[Any]:
+    """Yield every value under `name`, however deep, what dynamic blocks hold included."""
+    if isinstance(body, Mapping):
+        for key, inner in body.items():
+            if key == name:
+                yield from inner if isinstance(inner, list) else [inner]
+            yield from within(inner, name)
+    elif isinstance(body, list):
+        for inner in body:
+            yield from within(inner, name)
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=lambda module: module.folder)
+def test_everything_that_is_named_is_declared(module: Module) -> None:
+    declared = set(module.named("variable"))
+    assert set(re.findall(r"\bvar\.(\w+)", module.text)) == declared
+    assert set(re.findall(r"\blocal\.(\w+)", module.text)) <= set(module.locals())
+    assert set(re.findall(r"\bmodule\.(\w+)", module.text)) <= set(module.named("module"))
+    resources = set(module.named("resource")) | {f"data.{name}" for name in module.named("data")}
+    named = {f"{data}{kind}.{name}" for data, kind, name in REFERENCE.findall(module.text)}
+    assert named <= resources
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=lambda module: module.folder)
+def test_a_module_is_given_what_it_asks_for(module: Module) -> None:
+    for name, call in module.named("module").items():
+        folder = str((ROOT / module.folder / call.body["source"]).resolve().relative_to(ROOT.resolve()))
+        wanted = MODULES[folder].named("variable")
+        given = set(call.body) - META
+        assert given <= set(wanted), f"{name} is given what it does not know"
+        assert {key for key, block in wanted.items() if "default" not in block.body} <= given, f"{name} lacks something"
+        told = set(re.findall(rf"\bmodule\.{name}(?:\[[^\]]+\])?\.(\w+)", module.text))
+        assert told <= set(MODULES[folder].named("output"))
+
+
+def test_every_variable_and_output_says_what_it_is() -> None:
+    for module in MODULES.values():
+        for kind in ("variable", "output"):
+            for name, block in module.named(kind).items():
+                assert block.body.get("description"), f"{module.folder}: {kind} {name}"
+
+
+def test_the_environments_set_only_what_exists() -> None:
+    for name in ("staging", "production"):
+        text = (ROOT / "environments" / f"{name}.tfvars").read_text(encoding="utf-8")
+        assert set(re.findall(r"^(\w+)\s*=", text, re.MULTILINE)) <= set(MODULES["."].named("variable"))
+        assert f'environment        = "{name}"' in text
+
+
+def test_every_trigger_retries() -> None:
+    triggers = [
+        trigger for _, body in blocks("google_cloudfunctions2_function") for trigger in within(body, "event_trigger")
+    ]
+    assert len(triggers) == 1
+    assert {
+        content["retry_policy"] for t in triggers for content in within(t, "content") if "event_type" in content
+    } == {"RETRY_POLICY_RETRY"}
+
+
+def test_every_subscription_has_a_dead_letter_or_is_one() -> None:
+    found = dict(blocks("google_pubsub_subscription"))
+    assert set(found) == {
+        "modules/topic:google_pubsub_subscription.this",
+        "modules/dead_letter:google_pubsub_subscription.this",
+    }
+    (policy,) = found["modules/topic:google_pubsub_subscription.this"]["dead_letter_policy"]
+    assert policy["dead_letter_topic"] == "${module.dead_letter.topic}"
+    assert MAX_ATTEMPTS < policy["max_delivery_attempts"] <= 100
+    assert "retry_policy" in found["modules/topic:google_pubsub_subscription.this"]
+
+
+def test_every_event_that_eventarc_delivers_has_a_dead_letter() -> None:
+    root = MODULES["."]
+    assert root.named("module")["event_dead_letter"].body["for_each"] == "${local.triggers}"
+    assert "try(local.triggers[each.key], null)" in root.named("module")["function"].body["trigger"]
+    assert "module.event_dead_letter" in root.named("output")["triggers"].body["value"]
+    script = (ROOT.parent / "deploy" / "dead_letters.sh").read_text(encoding="utf-8")
+    assert "output -json triggers" in script
+    assert "--dead-letter-topic" in script
+
+
+def test_a_function_lets_in_its_own_caller_alone() -> None:
+    local = MODULES["."].locals()
+    callers = {name: service["caller"] for name, service in local["services"].items()}
+    assert [name for name, caller in callers.items() if caller == "people"] == ["api"]
+    assert {name for name, caller in callers.items() if caller == "events"} == set(local["triggers"])
+    ((_, pushed),) = [found for found in blocks("google_pubsub_subscription") if "topic:" in found[0]]
+    assert pushed["push_config"][0]["oidc_token"][0]["service_account_email"] == "${var.caller}"
+    everybody = [line for module in MODULES.values() for line in module.text.splitlines() if "allUsers" in line]
+    assert len(everybody) == 1
+    invokers = [
+        name for name, body in blocks("google_cloud_run_service_iam_member") if body["role"] == "roles/run.invoker"
+    ]
+    assert invokers == ["modules/function:google_cloud_run_service_iam_member.invoker"]
+
+
+def test_no_role_is_wider_than_its_use() -> None:
+    roles = {role for module in MODULES.values() for role in re.findall(r'"(roles/[\w.]+)"', module.text)}
+    assert not {role for role in roles if NARROW.search(role)}
+    assert len(roles) > 10
+
+
+def test_nothing_that_is_stored_is_public_or_easily_lost() -> None:
+    for _, bucket in blocks("google_storage_bucket"):
+        assert bucket["uniform_bucket_level_access"] is True
+        assert bucket["public_access_prevention"] == "enforced"
+        assert bucket["force_destroy"] is False
+        assert bucket["lifecycle_rule"]
+        assert bucket["soft_delete_policy"]
+    ((_, database),) = blocks("google_firestore_database")
+    assert database["delete_protection_state"] == "DELETE_PROTECTION_ENABLED"
+    assert "POINT_IN_TIME_RECOVERY_ENABLED" in database["point_in_time_recovery_enablement"]
+    rules = (ROOT / "firestore.rules").read_text(encoding="utf-8")
+    assert re.findall(r"allow ([^;]*);", rules) == ["read, write: if false"]
+
+
+def test_no_secret_stands_in_the_description() -> None:
+    assert not blocks("google_secret_manager_secret_version")
+    for module in MODULES.values():
+        assert not re.search(r"random_|secret_data|private_key", module.text)
+
+
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not installed")
+def test_the_files_are_formatted() -> None:
+    done = subprocess.run(
+        ["terraform", "fmt", "-check", "-recursive", str(ROOT)], capture_output=True, text=True, check=False,
+        env={"TF_CLI_CONFIG_FILE": "/dev/null", "PATH": "/usr/local/bin:/usr/bin:/bin"}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
