@@ -1,4 +1,4 @@
-"""The best shallow tree that gives each leaf one treatment, found by exact search over binned covariates."""
+"""The best shallow tree that gives each leaf one treatment, found by exact search, within a budget where there is one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Codes = NDArray[np.int64]
 BINS = 32  # thresholds are quantiles where a covariate has more values
 WORK = 1e8  # rows times squared covariates that a search may take
 MOST_FEATURES = 30
-LEAST_ROWS = 10
-BISECTIONS = 12
+LEAST_ROWS, LEAST_SHARE = 10, 0.05  # what a leaf of a learned policy holds
+MOST_PRICED = 12  # with a budget all pairs of options are tried
 
 
 @dataclass(frozen=True)
@@ -194,46 +194,105 @@ def _tie(value: Any) -> Any:
     return 1e-12 * np.where(np.isfinite(value), np.abs(value), 0.0)
 
 
-# --- budgets and honest values --------------------------------------------------------------------------------------
+# --- budgets --------------------------------------------------------------------------------------------------------
 
 
-def affordable(
-    scores: Floats, costs: Floats, features: Floats, weights: Floats, *, depth: int, budget: float | None
+def search_within(
+    scores: Floats, costs: Floats, features: Floats, *, depth: int, limit: float, least: int = LEAST_ROWS
 ) -> Tree:
-    """Return the best tree whose mean cost stays within the budget.
+    """Return the tree with the largest sum of scores among those whose sum of costs is at most `limit`.
 
-    A price on the cost is raised until the tree is affordable, so the result is the best of all trees that spend no
-    more than it does.
+    The search is exact too: on either side of a root every split with every pair of actions is an option with a worth
+    and a cost, and options of the two sides are joined along the frontier of what money can buy.
 
     Parameters
     ----------
     scores, costs : shape (n, K)
-        Worth and cost of each action in each row.
-    weights : shape (n,)
-    budget : largest weighted mean cost; None for no limit.
+        Worth and cost of each action in each row; some action must cost nothing.
     """
+    limit += 1e-9 * abs(limit)
+    spent = costs.sum(axis=0)
+    within = np.where(spent <= limit, scores.sum(axis=0), -np.inf)
+    best = _Found(Tree(int(within.argmax())), float(within.max()))
+    if depth == 0 or len(scores) < 2 * least:
+        return best.tree
+    binned = [_Binned(*_codes(column), place=j) for j, column in enumerate(features.T)]
+    content = np.column_stack([scores, costs, np.ones(len(scores))])
+    kept = _promising([one for one in binned if len(one.cuts)], content, least)
+    for root in kept:
+        tables = _options(root, kept if depth == 2 else [], content, least)
+        for cut in range(len(root.cuts)):
+            sides = [tuple(part[side, cut] for part in tables) for side in (0, 1)]
+            total, chosen = _joined(sides[0], sides[1], limit)
+            if total > best.value + _tie(best.value):
+                trees = [_option(kept if depth == 2 else [], scores.shape[1], i) for i in chosen]
+                best = _Found(Tree(0, root.place, float(root.cuts[cut]), *trees), total)
+    return best.tree
 
-    def at(price: float) -> tuple[Tree, float]:
-        tree = search((scores - price * costs) * weights[:, None], features, depth=depth)
-        spent = costs[np.arange(len(costs)), tree.assign(features)]
-        return tree, float(np.average(spent, weights=weights))
 
-    tree, spent = at(0.0)
-    if budget is None or spent <= budget:
-        return tree
-    low, high = 0.0, float(np.abs(scores).mean() / max(float(costs.mean()), np.finfo(float).tiny))
-    tree, spent = at(high)
-    while spent > budget:
-        low, high = high, 2 * high
-        tree, spent = at(high)
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        tried, spent = at(middle)
-        if spent <= budget:
-            tree, high = tried, middle
-        else:
-            low = middle
-    return tree
+def _promising(binned: Sequence[_Binned], content: Floats, least: int) -> list[_Binned]:
+    """Return the covariates whose single split is worth most whatever it costs, as many as the rows allow."""
+    k = (content.shape[1] - 1) // 2
+    plain = content[:, [*range(k), content.shape[1] - 1]]
+    worth = [-_one_split(_histogram(one, plain), least).value for one in binned]
+    room = int(min(MOST_PRICED, max(4.0, np.sqrt(WORK / len(content)))))
+    return [binned[i] for i in sorted(np.argsort(worth, kind="stable")[:room].tolist())]
+
+
+def _options(root: _Binned, kept: Sequence[_Binned], content: Floats, least: int) -> tuple[Floats, Floats]:
+    """Return worth and cost (2, cuts, options) of all that may be done on either side of each cut of the root.
+
+    Options are the K actions without a split, then for each covariate, cut and pair of actions a split.
+    """
+    k = (content.shape[1] - 1) // 2
+    sides = np.cumsum(_histogram(root, content), axis=0)
+    both = np.stack([sides[:-1], sides[-1] - sides[:-1]])
+    worth = [np.where(both[..., -1:] >= least, both[..., :k], -np.inf)]
+    cost = [both[..., k:-1]]
+    for one in kept:
+        width = len(one.cuts) + 1
+        cells = root.codes * width + one.codes
+        joint = np.stack([np.bincount(cells, column, (len(root.cuts) + 1) * width) for column in content.T], axis=-1)
+        sums = np.cumsum(np.cumsum(joint.reshape(len(root.cuts) + 1, width, -1), axis=0), axis=1)
+        low = np.stack([sums[:-1, :-1], sums[-1:, :-1] - sums[:-1, :-1]])
+        high = both[:, :, None] - low
+        allowed = np.minimum(low[..., -1], high[..., -1])[..., None, None] >= least
+        pairs = [low[..., part, None] + high[..., None, part] for part in (slice(0, k), slice(k, 2 * k))]
+        worth.append(np.where(allowed, pairs[0], -np.inf).reshape(*both.shape[:2], -1))
+        cost.append(pairs[1].reshape(*both.shape[:2], -1))
+    return np.concatenate(worth, axis=2), np.concatenate(cost, axis=2)
+
+
+def _joined(left: tuple[Floats, ...], right: tuple[Floats, ...], limit: float) -> tuple[float, tuple[int, int]]:
+    """Return the best sum of one option of each side within the limit, and which two they are."""
+    worth, cost = left
+    order = np.lexsort((-worth, cost))
+    frontier = np.maximum.accumulate(worth[order])
+    reach = np.searchsorted(cost[order], limit - right[1], side="right") - 1
+    total = np.where(reach >= 0, frontier[np.maximum(reach, 0)], -np.inf) + right[0]
+    other = int(total.argmax())
+    if not np.isfinite(total[other]):
+        return -np.inf, (0, 0)
+    first = int(np.argmax(frontier >= frontier[reach[other]]))
+    return float(total[other]), (int(order[first]), other)
+
+
+def _option(kept: Sequence[_Binned], k: int, index: int) -> Tree:
+    """Return the subtree that an index among `_options` stands for."""
+    if index < k:
+        return Tree(index)
+    index -= k
+    for one in kept:
+        here = len(one.cuts) * k * k
+        if index < here:
+            cut, pair = divmod(index, k * k)
+            low, high = divmod(pair, k)
+            return Tree(low) if low == high else Tree(0, one.place, float(one.cuts[cut]), Tree(low), Tree(high))
+        index -= here
+    raise IndexError(index)
+
+
+# --- honest values --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -255,10 +314,16 @@ def learn(
     ----------
     scores, costs : shape (n, K)
         Worth (whatever it costs already taken off) and cost, for the budget, of each action.
+    budget : largest weighted mean cost; None for no limit.
     """
 
     def best(rows: NDArray[np.bool_], splits: int) -> Tree:
-        return affordable(scores[rows], costs[rows], features[rows], weights[rows], depth=splits, budget=budget)  # fmt: skip
+        w = weights[rows, None]
+        least = max(LEAST_ROWS, int(LEAST_SHARE * len(w)))
+        if budget is None:
+            return search(scores[rows] * w, features[rows], depth=splits, least=least)
+        limit = budget * float(w.sum())
+        return search_within(scores[rows] * w, costs[rows] * w, features[rows], depth=splits, limit=limit, least=least)
 
     assigned, constant = np.zeros(len(fold), dtype=np.int64), np.zeros(len(fold), dtype=np.int64)
     trees = []
