@@ -1,3 +1,3 @@
 """The HTTP service: every route of `/api/v1`, the health check and the OpenAPI document. Trigger: HTTP."""
 
-from causal_orchestrator.entrypoints import on_request as main  # noqa: F401
+from causal_orchestrator.entrypoints import on_request  # noqa: F401

@@ -1,3 +1,3 @@
 """A written step makes the coordinator look at its job. Trigger: Firestore write of `jobs/{job}/steps/{step}`, with retry."""
 
-from causal_orchestrator.entrypoints import on_step_written as main  # noqa: F401
+from causal_orchestrator.entrypoints import on_step_written  # noqa: F401

@@ -1,3 +1,3 @@
 """The agent `data_profiler`: a message names the step, the step is run. Trigger: Pub/Sub topic `data_profiler`, with retry."""
 
-from causal_orchestrator.entrypoints import on_message as main  # noqa: F401
+from causal_orchestrator.entrypoints import on_message  # noqa: F401

@@ -1,3 +1,3 @@
 """A message on the topic `analysis-requests` starts a job. Trigger: Pub/Sub, with retry."""
 
-from causal_orchestrator.entrypoints import on_request_message as main  # noqa: F401
+from causal_orchestrator.entrypoints import on_request_message  # noqa: F401

@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import functions_framework
+
 from causal_orchestrator import intake, log, runtime, strict_json
 from causal_orchestrator.backends import Backends, connect
 from causal_orchestrator.errors import InputError
@@ -35,6 +37,7 @@ STEP_DOCUMENT = re.compile(r"jobs/([0-9a-f]{32})/steps/\d{4,9}")
 DONE, AGAIN = 0, 1
 
 
+@functions_framework.http
 def on_request(request: Request) -> Response:
     """Answer an HTTP request (`functions/api`)."""
     from flask import Response
@@ -42,6 +45,7 @@ def on_request(request: Request) -> Response:
     return Response.from_app(_app(), request.environ)
 
 
+@functions_framework.cloud_event
 def on_request_message(event: CloudEvent) -> None:
     """Start the job that a message on the topic ``analysis-requests`` asks for (`functions/request_intake`).
 
@@ -57,6 +61,7 @@ def on_request_message(event: CloudEvent) -> None:
         intake.from_message(backends, _data(message), tenant=settings.tenant, key=key)
 
 
+@functions_framework.cloud_event
 def on_upload(event: CloudEvent) -> None:
     """Start the analysis of a file that was left under ``uploads/`` in the datasets bucket (`functions/upload_intake`).
 
@@ -71,6 +76,7 @@ def on_upload(event: CloudEvent) -> None:
         intake.from_file(backends, str(found.get("name", "")), int(generation[:19]), tenant=settings.tenant)
 
 
+@functions_framework.cloud_event
 def on_step_written(event: CloudEvent) -> None:
     """Look at the job one of whose steps was written (`functions/coordinator`).
 
@@ -83,6 +89,7 @@ def on_step_written(event: CloudEvent) -> None:
         runtime.coordinate(_backends(), found[1])
 
 
+@functions_framework.cloud_event
 def on_message(event: CloudEvent) -> None:
     """Run the step that a message names (`functions/<agent>`, one topic and one function for every agent)."""
     backends, found = _backends(), None
@@ -96,6 +103,7 @@ def on_message(event: CloudEvent) -> None:
         runtime.run_step(backends, *found)
 
 
+@functions_framework.http
 def on_schedule(request: Request) -> tuple[dict[str, int], int]:
     """Sweep (`functions/sweeper`, called every minute)."""
     settings, backends = _settings(), _backends()
