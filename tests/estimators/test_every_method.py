@@ -35,7 +35,7 @@ SUITED = {
     "cem": {"bins": 5, "bias_adjustment": True},
 }
 
-SLOW = {"quantile_effects", "causal_forest"}
+SLOW = {"quantile_effects", "causal_forest", "dose_response"}
 
 LEARNED = {m for m in EVERY if ESTIMATORS[m].nuisances == "learned"}
 SMALL_SAMPLE = 0.02  # (n-1)/(n-k) is not the same at n and 2n
@@ -60,7 +60,7 @@ DATA = {
 PANEL = {m for m in EVERY if ESTIMATORS[m].designs[0] in ("panel", "interrupted_time_series")}
 
 
-OWN_DATA = {"rdd_fuzzy": "cutoff_fuzzy", "off_policy": "confounded_policy"}
+OWN_DATA = {"rdd_fuzzy": "cutoff_fuzzy", "off_policy": "confounded_policy", "dose_response": "confounded_dose"}
 
 
 def design_of(method):
@@ -74,6 +74,7 @@ def options_of(method):
     # The mean of a learner's effects has no interval; what every method owes is asked of its doubly robust effect.
     by_row = {"score": "dr"} if method.endswith("_learner") else {}
     quick = QUICK if ESTIMATORS[method].nuisances == "learned" else {}
+    quick = {name: value for name, value in quick.items() if name in ESTIMATORS[method].options}
     return {**quick, **by_row, **SUITED.get(method, {})}
 
 
