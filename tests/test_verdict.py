@@ -235,7 +235,7 @@ def test_the_stricter_of_two_primaries_counts():
 
 def test_a_failed_check_of_the_methods_own_assumptions_limits():
     weak = effect(diagnostics={"first_stage": Diagnostic(name="first_stage", value=2.0, threshold=10.0, passed=False)})
-    assert judge("instrument", effects=effects(weak)).verdict.codes == ("ASSUMPTION_FAILED",)
+    assert "ASSUMPTION_FAILED" in judge("instrument", effects=effects(weak)).verdict.codes
 
 
 def test_a_design_that_no_gate_can_probe_is_limited_at_best():

@@ -39,6 +39,24 @@ precision             all                     the interval excludes zero, or its
 assumptions_tested    all                     no check of the primary's own assumptions failed (Holm)  limit
 credible_design       all                     the design's assumptions can be probed at all            limit
 checked               all                     the sensitivity analysis ran                            limit
+anderson_rubin        instrument              the Anderson-Rubin set is bounded and not empty                refuse
+parallel_trends       panel, not with donors  the conclusion stands if trends part when treatment starts by    limit
+                                              as much as they ever did before from one period to the next
+                                              (Rambachan and Roth's M = 1: what happened may happen again),
+                                              and if a linear difference in trends goes on; without a period
+                                              before there is no evidence
+pre_trend             panel, not with donors  no linear trend of the differences before treatment (Holm)       limit
+donors                panel, with donors      no single donor carries half of the effect, no earlier start     limit
+                                              shows half of it, and the gap before is at most 0.25 SD of the
+                                              donors (a usual width for a match)
+discontinuity         discontinuity           half the bandwidth and donuts say the same (Holm)                limit
+weak_instrument       instrument              the Anderson-Rubin set says of zero what the interval says       limit
+instrument_confounded instrument              a hidden cause of instrument and outcome as strong as the        limit
+                                              strongest observed covariate would change nothing; no gate
+                                              without covariates or without an effect
+instrument_validity   instrument              treated and untreated with any outcome move the way the          limit
+                                              instrument pushes (Holm)
+placebo_interruptions interrupted time series no interruption before the true one is found (Holm)              limit
 vif                   all                     largest variance inflation below `vif`                  note
 ===================== ======================= ======================================================= ========
 
@@ -85,8 +103,10 @@ POWER = 0.8
 REFUTERS = ("placebo_treatment", "random_common_cause", "data_subset", "bootstrap")
 PROBED = ("randomized", "discontinuity", "instrument", "panel", "unconfoundedness")
 QUASI = ("unconfoundedness", "panel", "instrument", "discontinuity")
+WITH_DONORS = ("synthetic_control", "sdid")  # they do not rest on parallel trends
 CONFOUNDED = ("unconfoundedness",)
 RANDOMIZED = ("randomized",)
+PANEL, INSTRUMENT, CUTOFF = ("panel",), ("instrument",), ("discontinuity",)
 
 Consequence = Literal["refuse", "limit", "note"]
 
@@ -315,9 +335,11 @@ def _estimated(evidence: Evidence) -> Reading:
     effect = evidence.primary
     if effect is None:
         return Reading(False, f"the primary method {evidence.plan.primary} gave no estimate")
-    if effect.ci_lower is None or effect.ci_upper is None:
-        return Reading(False, f"{effect.method} gave no interval")
-    return Reading(True, f"{effect.method} gave an estimate and an interval")
+    if effect.ci_lower is not None and effect.ci_upper is not None:
+        return Reading(True, f"{effect.method} gave an estimate and an interval")
+    if effect.p_value is not None:
+        return Reading(True, f"{effect.method} gave an estimate and a test ({effect.inference})")
+    return Reading(False, f"{effect.method} gave no interval")
 
 
 def _overlap_minimum(evidence: Evidence) -> Reading | None:
@@ -471,9 +493,11 @@ def _direction(effect: Effect) -> int:
 
 def _precision(evidence: Evidence) -> Reading | None:
     effect, spread = evidence.primary, _spread(evidence)
-    if effect is None or effect.ci_lower is None or effect.ci_upper is None:
+    if effect is None:
         return None
     threshold = evidence.limit("precision")
+    if effect.ci_lower is None or effect.ci_upper is None:
+        return _tested_only(effect)
     half = None if not spread else (effect.ci_upper - effect.ci_lower) / 2 / spread
     if _direction(effect):
         return Reading(True, "the interval excludes zero", half, threshold)
@@ -484,6 +508,69 @@ def _precision(evidence: Evidence) -> Reading | None:
             True, f"the interval includes zero and is narrow: ± {half:.2f} SD of the outcome", half, threshold
         )
     return Reading(False, f"the interval includes zero and is wide: ± {half:.2f} SD of the outcome", half, threshold)
+
+
+def _tested_only(effect: Effect) -> Reading | None:
+    """Judge an effect that comes with a test and no interval; without one nothing says how precise a zero is."""
+    if effect.p_value is None:
+        return None
+    alpha = 1 - effect.confidence_level
+    detail = f"{effect.inference} gives p = {effect.p_value:.3g}"
+    return Reading(effect.p_value <= alpha, detail, effect.p_value, alpha)
+
+
+def _compared_by_trends(evidence: Evidence) -> bool:
+    return evidence.plan.primary not in WITH_DONORS
+
+
+def _parallel_trends(evidence: Evidence) -> Reading | None:
+    if not _compared_by_trends(evidence):
+        return None
+    result = evidence.sensitivity("honest_did")
+    if result is None or result.passed is None:
+        return Reading(False, "no trend before treatment could be compared, so parallel trends rest on faith")
+    return Reading(result.passed, result.interpretation, result.value, 1.0)
+
+
+def _pre_trend(evidence: Evidence) -> Reading | None:
+    result = evidence.sensitivity("honest_did") if _compared_by_trends(evidence) else None
+    slope = result.details.get("slope", {}) if result else {}
+    p = slope.get("p_value")
+    if p is None:
+        return None
+    detail = f"before treatment the groups moved apart by {slope['estimate']:.3g} per period (p = {p:.3g})"
+    return Reading(None, detail, slope["estimate"], None, float(p))
+
+
+def _design_check(evidence: Evidence, name: str, *, required: bool = False) -> Reading | None:
+    """Read one analysis of the design's own assumptions; `required` limits where it could not be run."""
+    if required and name == "donors" and _compared_by_trends(evidence):
+        return None
+    reading = _refuter(evidence, name)
+    if reading is None and required:
+        return Reading(False, f"the {name.replace('_', ' ')} could not be varied")
+    return reading
+
+
+def _anderson_rubin(evidence: Evidence) -> Reading | None:
+    result = evidence.sensitivity("instrument")
+    if result is None:
+        return None
+    shape = result.details["anderson_rubin"]["shape"]
+    detail = {
+        "bounded": "the Anderson-Rubin set is bounded",
+        "empty": "the Anderson-Rubin set is empty: the instruments contradict each other",
+    }.get(shape, "the instruments are too weak: the Anderson-Rubin set has no bounds")
+    return Reading(shape == "bounded", detail)
+
+
+def _weak_instrument(evidence: Evidence) -> Reading | None:
+    result = evidence.sensitivity("instrument")
+    if result is None:
+        return Reading(False, "inference that bears weak instruments could not be had")
+    agrees = bool(result.details["agrees"])
+    detail = "the Anderson-Rubin set says of zero what the interval says" if agrees else result.interpretation
+    return Reading(agrees, detail)
 
 
 def _assumptions_tested(evidence: Evidence) -> Reading | None:
@@ -559,5 +646,14 @@ GATES: tuple[Gate, ...] = (
     Gate("assumptions_tested", _assumptions_tested, "limit", "ASSUMPTION_FAILED"),
     Gate("credible_design", _credible_design, "limit", "DESIGN", "randomisation, a cutoff rule, an instrument or a panel"),
     Gate("checked", _checked, "limit", "NOT_CHECKED"),
+    Gate("anderson_rubin", _anderson_rubin, "refuse", "WEAK_INSTRUMENT", "instruments that move the treatment more", INSTRUMENT),
+    Gate("parallel_trends", _parallel_trends, "limit", "PARALLEL_TRENDS", "more periods before treatment, or units whose trends were alike", PANEL),
+    Gate("pre_trend", _pre_trend, "limit", "PRE_TREND", "units whose trends were alike before", PANEL),
+    Gate("donors", partial(_design_check, name="donors", required=True), "limit", "DONORS", "more donors like the treated unit, and more periods before", PANEL),
+    Gate("discontinuity", partial(_design_check, name="discontinuity", required=True), "limit", "BANDWIDTH", "more rows near the cutoff", CUTOFF),
+    Gate("weak_instrument", _weak_instrument, "limit", "WEAK_INSTRUMENT", "instruments that move the treatment more", INSTRUMENT),
+    Gate("instrument_confounded", partial(_design_check, name="instrument_confounding"), "limit", "INSTRUMENT_CONFOUNDED", "an instrument that was assigned by chance", INSTRUMENT),
+    Gate("instrument_validity", partial(_design_check, name="instrument_validity"), "limit", "INSTRUMENT_INVALID", "an instrument that works through the treatment alone", INSTRUMENT),
+    Gate("placebo_interruptions", partial(_design_check, name="placebo_interruptions"), "limit", "PLACEBO_INTERRUPTION", "a control series", ("interrupted_time_series",)),
     Gate("vif", _vif, "note", "VIF"),
 )  # fmt: skip

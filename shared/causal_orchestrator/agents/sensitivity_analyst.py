@@ -27,6 +27,8 @@ MIN_DRAWS = 20
 # A method with learned nuisances is redrawn with parametric ones, which cost about this many least-squares fits.
 LIGHT_COST = 4.0
 LEARNER_OPTIONS = ("learners", "folds", "repeats")
+# What makes a method with donors skip the placebos of its own.
+QUICK: Mapping[str, Mapping[str, Any]] = {"synthetic_control": {"placebo": False}}
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,10 @@ def _extra(key: str, frame: pd.DataFrame, plan: Plan, problem: Problem) -> Mappi
     """Return what one analysis takes beyond the problem."""
     if key == "attrition":
         return _attrition(frame, problem)
+    if key == "honest_did":
+        return {"event_study": _event_study(plan), "precision": plan.thresholds.get("precision", 0.2)}
+    if key == "donors":
+        return {"quick": _quick(plan)}
     if key != "placebo_outcomes":
         return {}
     return {
@@ -140,6 +146,25 @@ def _extra(key: str, frame: pd.DataFrame, plan: Plan, problem: Problem) -> Mappi
         "band": plan.thresholds.get("placebo_band", 0.1),
         "familywise_alpha": plan.thresholds.get("familywise_alpha", 0.05),
     }
+
+
+def _event_study(plan: Plan) -> Refit:
+    """Return how to estimate by event time, every period against the one before treatment, as the headline does it."""
+    method = estimators.resolve(plan.primary or "")
+    options = dict(plan.options.get(plan.primary or "", {}))
+    if method == "callaway_santanna":
+        options |= {"aggregation": "dynamic", "base_period": "universal"}
+    else:
+        known = estimators.ESTIMATORS["event_study"].options
+        method, options = "event_study", {k: v for k, v in options.items() if k in known and k != "aggregation"}
+    return lambda problem: estimators.estimate(method, problem, **options)
+
+
+def _quick(plan: Plan) -> Refit:
+    """Return the headline's method without its own placebos."""
+    method = plan.primary or ""
+    options = {**plan.options.get(method, {}), **QUICK.get(estimators.resolve(method), {})}
+    return lambda problem: estimators.estimate(method, problem, **options)
 
 
 def _attrition(frame: pd.DataFrame, problem: Problem) -> Mapping[str, Any]:
@@ -200,6 +225,7 @@ def _situation(plan: Plan, problem: Problem, frame: pd.DataFrame) -> Situation:
         "covariates": problem.covariates.shape[1] > 0,
         "placebos": bool(plan.placebo_outcomes),
         "missing_outcomes": bool(frame[problem.question.outcome].isna().any()),
+        "instruments": bool(plan.instruments),
     }
     return Situation(
         design=plan.design,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CONFOUNDING = ("unconfoundedness",)
 EXCHANGEABLE = ("randomized", "unconfoundedness")
+WEIGHTED_DONORS = ("synthetic_control", "sdid")
+PARALLEL = ("did", "event_study", "callaway_santanna", "did_imputation", "panel_matching")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,13 @@ SENSITIVITY: dict[str, Spec] = {
     "bootstrap": Spec("bootstrap", EXCHANGEABLE, "Bootstrap of the headline", not_methods=("psm", "cem"), draws=30, gate=True),
     "manski_bounds": Spec("manski_bounds", CONFOUNDING, "Worst-case bounds", treatments=("binary",), outcomes=("binary",)),
     "placebo_outcomes": Spec("placebo_outcomes", (*EXCHANGEABLE, "panel", "instrument", "discontinuity"), "Placebo outcomes", needs=("placebos",), gate=True),
+    "honest_did": Spec("honest_did", ("panel",), "Bounds where trends are not parallel (Rambachan-Roth)", not_methods=WEIGHTED_DONORS, gate=True),
+    "donors": Spec("donors", ("panel",), "Donors left out and earlier starts", not_methods=PARALLEL, gate=True),
+    "discontinuity": Spec("discontinuity", ("discontinuity",), "Other bandwidths and donuts", gate=True),
+    "instrument": Spec("instrument", ("instrument",), "Weak and plausibly exogenous instruments", needs=("instruments",), gate=True),
+    "instrument_confounding": Spec("instrument_confounding", ("instrument",), "Robustness value of the reduced form", needs=("instruments", "covariates"), gate=True),
+    "instrument_validity": Spec("instrument_validity", ("instrument",), "Testable side of the instrument's assumptions", needs=("instruments",), treatments=("binary",), gate=True),
+    "placebo_interruptions": Spec("placebo_interruptions", ("interrupted_time_series",), "Interruptions that never were", gate=True),
 }  # fmt: skip
 
 
