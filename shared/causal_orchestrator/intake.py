@@ -11,6 +11,8 @@ from typing import Any
 
 from causal_orchestrator import runtime, strict_json
 from causal_orchestrator.backends.ports import Backends, Objects, Stored
+from causal_orchestrator.datasets import addresses
+from causal_orchestrator.datasets.addresses import Rules
 from causal_orchestrator.datasets.sources import is_dataset
 from causal_orchestrator.errors import Busy, InputError
 from causal_orchestrator.question import ALIASES, LIST_ROLES, Question
@@ -23,7 +25,7 @@ SIDECAR = ".question.json"
 UPLOAD = re.compile(r"upload://([0-9a-f]{32})/(\d{1,19})")
 
 
-def asked(content: Any, *, tenant: str) -> tuple[Question, Mapping[str, Any]]:
+def asked(content: Any, *, tenant: str, rules: Rules | None) -> tuple[Question, Mapping[str, Any]]:
     """Return the question of a request and the source of its dataset.
 
     An upload's reference is the source's alone: it differs from one request to the next, and a result must not.
@@ -31,12 +33,13 @@ def asked(content: Any, *, tenant: str) -> tuple[Question, Mapping[str, Any]]:
     Raises
     ------
     InputError
-        If the request is not one, or its dataset is of a kind that is not read.
+        If the request is not one, or its dataset is of a kind that is not read or not among the addresses of `rules`.
     """
     if not isinstance(content, Mapping):
         raise InputError("the request must be a JSON object", code="NOT_AN_OBJECT")
     question = make_question(content, strict=True)
     source = _source(question.dataset, tenant)
+    addresses.check(source, tenant=tenant, rules=rules)
     if source["kind"] == "object":
         question = question.model_copy(update={"dataset": None})
     return question, source
@@ -70,7 +73,9 @@ def from_message(backends: Backends, data: bytes, *, tenant: str, key: str) -> s
     Busy
         If the tenant has too many jobs; the message may come again.
     """
-    question, source = asked(strict_json.parse(data, max_bytes=MAX_REQUEST_BYTES), tenant=tenant)
+    question, source = asked(
+        strict_json.parse(data, max_bytes=MAX_REQUEST_BYTES), tenant=tenant, rules=backends.sources
+    )
     return _start(backends, question, source, tenant=tenant, key=key, principal="message")
 
 

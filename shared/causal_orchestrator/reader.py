@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from causal_orchestrator import downloads
 from causal_orchestrator.agents import FIRST, JobView, Spec, View
 from causal_orchestrator.backends.ports import Backends, Objects
 from causal_orchestrator.errors import BlindnessError, Fenced, InputError, NotFound
@@ -58,8 +59,6 @@ class JobReader:
 
     def source(self) -> Path:
         """Return a local path of the raw dataset."""
-        from causal_orchestrator.datasets import sources
-
         self._live()
         if self.step.agent != FIRST:
             raise BlindnessError("only the fetcher reads the raw dataset")
@@ -68,7 +67,7 @@ class JobReader:
         if kept is not None:
             return _unchanged(kept, str(source["name"]), int(source["generation"]))
         folder = Path(self.scratch.enter_context(TemporaryDirectory()))
-        return sources.fetch(str(source["uri"]), folder, sha256=source.get("sha256"), size=source.get("size"))
+        return downloads.bring(self.backends, source, folder, tenant=self.seen.tenant)
 
     def snapshot(self) -> Path:
         """Return a local path of the snapshot, after the freeze."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from causal_orchestrator import attempt, coordinator, ledger, log
+from causal_orchestrator import attempt, coordinator, downloads, ledger, log, tracing
 from causal_orchestrator.agents import AGENTS, FIRST, JobView, Spec
 from causal_orchestrator.asking import asker
 from causal_orchestrator.backends.ports import Backends, Document, Found, Writes
@@ -105,6 +105,9 @@ def start_job(
     if stands["fingerprint"] != fingerprint:
         raise InputError("this idempotency key was used before, with another request", code="IDEMPOTENCY_MISMATCH")
     if stands["job"] == job_id:
+        root = tracing.started(job_id)
+        log.event("job_started", job_id=job_id, span=root)
+        tracing.record("start", job_id, root, None, now, backends.now())
         _send(backends, step)
     return str(stands["job"])
 
@@ -138,6 +141,7 @@ def coordinate(backends: Backends, job_id: str, *, agents: Agents = AGENTS, pati
     except Fenced as exc:
         log.event("overtaken", job_id=job_id, error=exc.code)
     ledger.record(backends, job_id, agents=agents)
+    tracing.flush()
 
 
 def _look(backends: Backends, job_id: str, agents: Agents, patience: timedelta) -> None:
@@ -228,7 +232,7 @@ def _voided(found: Found, paths: Sequence[str], now: datetime) -> Writes:
 
 def _advance(backends: Backends, job: Job, steps: Sequence[Step], agents: Agents) -> None:
     """Write the step that follows the last one, put a question, or end the job."""
-    last = steps[-1]
+    last, began = steps[-1], backends.now()
     ending = _ending(backends, job, steps, agents)
     if ending is not None:
         _end(backends, job, last, *ending)
@@ -246,7 +250,21 @@ def _advance(backends: Backends, job: Job, steps: Sequence[Step], agents: Agents
     choice, decision = coordinator.next_step(seen, choices, _asker(backends, job))
     step = _step(job, last.number + 1, seen, choice, decision, agents, backends.now())
     if _create(backends, seen, job, step, agents):
+        _tell(step, began)
         _send(backends, step)
+
+
+def _tell(step: Step, began: datetime) -> None:
+    """Log the decision for a step and tell its span."""
+    span = tracing.decided(step.job, step.number)
+    told = {
+        "step": step.number,
+        "agent": step.agent,
+        "decided_by": step.decision.by,
+        "refused": len(step.decision.refused),
+    }
+    log.event("decided", job_id=step.job, span=span, iteration=step.iteration, **told)
+    tracing.record("decide", step.job, span, tracing.started(step.job), began, step.queued_at, **told)
 
 
 def _ending(
@@ -311,7 +329,7 @@ def _asker(backends: Backends, job: Job) -> Any:
         if (current.steps, current.calls) != (job.steps, job.calls + made):
             raise Fenced("another coordinator is asking")
 
-    return asker(backends, job.id, check=check, step=job.steps)
+    return asker(backends, job.id, check=check, step=job.steps, span=tracing.decided(job.id, job.steps))
 
 
 def _step(
@@ -376,7 +394,10 @@ def run_step(backends: Backends, job_id: str, number: int, *, part: int | None =
 
     A failure of the science is written into the step; a failure of the world puts the step back and is raised.
     """
-    attempt.run(backends, job_id, number, part=part, agents=agents)
+    try:
+        attempt.run(backends, job_id, number, part=part, agents=agents)
+    finally:
+        tracing.flush()
     if part is not None:
         # A part's document lies below those whose writing wakes the coordinator, so its end is told here.
         coordinate(backends, job_id, agents=agents)
@@ -526,6 +547,7 @@ def _remove(backends: Backends, job_id: str) -> None:
         backends.objects.delete(name)
     if job.source.get("kind") == "object":
         backends.objects.delete(str(job.source["name"]))
+    downloads.forget(backends, job.source, tenant=job.tenant)
     collections = [f"{job_path(job_id)}/leases", *ledger.collections(job_id)]
     collections += [f"{step_path(job_id, step.number)}/parts" for step in steps if step.parts]
     doomed = [path for name in collections for path, _ in backends.documents.list(name)]
@@ -568,7 +590,7 @@ def sweep(backends: Backends, *, agents: Agents = AGENTS, patience: timedelta = 
     A step that has been queued for longer than `patience` is overdue. Returns the number of live jobs. Needs nothing
     but the documents, and may run twice at once.
     """
-    live = 0
+    live, began = 0, backends.now()
     for document in pages(backends, "jobs", {"done": False}):
         job = str(document["id"])
         live += document["state"] in LIVE_JOB
@@ -580,6 +602,7 @@ def sweep(backends: Backends, *, agents: Agents = AGENTS, patience: timedelta = 
                 coordinate(backends, job, agents=agents, patience=patience)
         except CausalError as exc:
             log.event("sweep_failed", job_id=job, error=exc.code)
+    log.event("sweep", live=live, seconds=round((backends.now() - began).total_seconds(), 3))
     return live
 
 

@@ -33,7 +33,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    settings = Settings(home=tmp_path / "home", environ={PEPPER: "0" * 64})
+    settings = Settings(home=tmp_path / "home", environ={PEPPER: "0" * 64}, sources={"*": ("gs://bucket",)})
     backends = connect(settings)
     ticks = itertools.count()
     service = Service(

@@ -128,6 +128,8 @@ class Backends:
 
     `background(call, seconds)` calls `call` every so many seconds while its context is open. `datasets` is where people
     leave files for analysis, which is not where jobs keep theirs (F3: no job may be started by another one's output).
+    `cloud` reads datasets elsewhere; `sources` are the addresses that each tenant may have fetched (``*``: all of them), None
+    stands for whatever this process reaches.
     """
 
     documents: Documents

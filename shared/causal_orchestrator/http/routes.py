@@ -91,7 +91,7 @@ def submit(call: Call) -> Response:
     key = call.request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
         raise InputError("Idempotency-Key must be 1 to 200 printable ASCII characters", code="KEY_INVALID")
-    question, source = intake.asked(body(call), tenant=call.tenant)
+    question, source = intake.asked(body(call), tenant=call.tenant, rules=call.service.backends.sources)
     _leave_room(call)
     job_id = runtime.start_job(
         call.service.backends, question, source, tenant=call.tenant, key=key, principal=_name(call)

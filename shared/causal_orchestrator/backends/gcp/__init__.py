@@ -1,7 +1,7 @@
 """Google Cloud: Firestore, Cloud Storage, Pub/Sub, Cloud Run Jobs, Cloud Tasks and Secret Manager behind the ports.
 
 Credentials are the application's default ones. For tests, ``<SERVICE>_EMULATOR_HOST`` (FIRESTORE, PUBSUB, STORAGE, RUN,
-TASKS, SECRETS) names the address of a peer on this machine that is spoken to without any.
+TASKS, SECRETS, BIGQUERY) names the address of a peer on this machine that is spoken to without any.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from causal_orchestrator.backends.gcp.documents import GoogleDocuments
 from causal_orchestrator.backends.gcp.keys import GoogleSecrets
 from causal_orchestrator.backends.gcp.messages import GoogleMessages
 from causal_orchestrator.backends.gcp.objects import GoogleObjects
+from causal_orchestrator.backends.gcp.sources import GoogleSources
 from causal_orchestrator.backends.gcp.tasks import GoogleTasks
 from causal_orchestrator.backends.local import background, new_id
 from causal_orchestrator.backends.ports import Backends
@@ -86,7 +87,28 @@ def _connect(settings: Settings, now: Callable[[], datetime], credentials: Crede
         background=background,
         model=models.connect(settings, secrets.get),
         datasets=bucket(settings.datasets_bucket) if settings.datasets_bucket else None,
+        cloud=sources(settings, credentials),
+        sources=settings.sources or {},
     )
+
+
+def sources(settings: Settings, credentials: Credentials | None = None) -> GoogleSources:
+    """Return the way to datasets in Google Cloud; nothing is called yet."""
+
+    def tables() -> Any:
+        try:
+            from google.cloud import bigquery
+        except ModuleNotFoundError as exc:
+            raise InputError("bq:// addresses need the extra bigquery", code="SOURCE_UNSUPPORTED") from exc
+        address = _address("BIGQUERY", settings)
+        options = {"api_endpoint": address} if address else None
+        return bigquery.Client(project=settings.project or "-", credentials=rights(address), client_options=options)
+
+    def rights(address: str) -> Credentials:
+        nobody: Credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return credentials or (nobody if address else _default_credentials())
+
+    return GoogleSources(lambda: _storage(settings, rights(_address("STORAGE", settings))), tables)
 
 
 def _default_credentials() -> Credentials:
@@ -113,7 +135,7 @@ def _client(kind: Any, service: str, settings: Settings, credentials: Credential
 def _storage(settings: Settings, credentials: Credentials | None) -> StorageClient:
     address = _address("STORAGE", settings)
     if not address:
-        return StorageClient(project=settings.project, credentials=credentials)
+        return StorageClient(project=settings.project or "-", credentials=credentials)
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
     return StorageClient(
         project=settings.project, credentials=credentials or nobody, client_options={"api_endpoint": address}

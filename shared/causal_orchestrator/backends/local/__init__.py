@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from causal_orchestrator import models
+from causal_orchestrator.backends.cloud import OwnCloud
 from causal_orchestrator.backends.local.database import Database, translated
 from causal_orchestrator.backends.local.documents import LocalDocuments
 from causal_orchestrator.backends.local.keys import LocalSecrets, sign_token, signing_key
@@ -73,6 +74,7 @@ def open_store(settings: Settings, *, now: Callable[[], datetime] | None = None)
         now=clock,
         new_id=new_id,
         background=background,
+        cloud=OwnCloud(settings),
         sources=settings.sources,
     )
     backends = replace(backends, model=models.connect(settings, backends.secrets.get))
