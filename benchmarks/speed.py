@@ -195,8 +195,8 @@ def main() -> None:
         print(f"{piece:26}{here.seconds:9.3f}{there.seconds:9.3f}{there.seconds / here.seconds:8.1f}{here.estimate:10.4f}{there.estimate:10.4f}{' (stopped)' * there.stopped}")  # fmt: skip
     whole = [piece for piece in sides[1] if not sides[1][piece].stopped]
     for name, pieces in (("total", list(sides[1])), ("total of what ended", whole)):
-        here, there = (sum(side[piece].seconds for piece in pieces) for side in sides)
-        print(f"{name:26}{here:9.3f}{there:9.3f}{there / here:8.1f}")
+        ours_s, theirs_s = (sum(side[piece].seconds for piece in pieces) for side in sides)
+        print(f"{name:26}{ours_s:9.3f}{theirs_s:9.3f}{theirs_s / ours_s:8.1f}")
 
 
 if __name__ == "__main__":
