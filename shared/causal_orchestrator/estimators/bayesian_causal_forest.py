@@ -1,0 +1,139 @@
+"""A posterior of each row's effect from Bayesian forests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causal_orchestrator.errors import InputError, NotApplicable
+from causal_orchestrator.numerics.forests import sample_effects
+from causal_orchestrator.problem import Estimate, Problem, conclude
+
+Floats = NDArray[np.float64]
+
+LEAST_DRAWS, MOST_DRAWS = 20, 5_000
+MOST_CELLS = 5e7  # rows times draws that are held in memory
+ENOUGH = 50.0  # effective draws from which quantiles of a posterior are steady
+
+
+def estimate(
+    problem: Problem,
+    *,
+    estimand: Literal["ATE", "ATT", "ATC"] = "ATE",
+    draws: int = 200,
+    warm: int = 10,
+    learners: Sequence[str] | None = None,
+    folds: int | None = None,
+    repeats: int | None = None,
+) -> Estimate:
+    """Estimate the effect of each row and their average by a Bayesian causal forest.
+
+    Assumes no unmeasured confounding and overlap. One forest holds what the covariates (the shared propensity among
+    them) make of the outcome, another the effect. The interval is a credible one: of the average in the population,
+    the rows being weighted by a Bayesian bootstrap. There is no standard error.
+
+    Parameters
+    ----------
+    draws : from the posterior, after `warm` grow-from-root iterations.
+    learners, folds, repeats : of the shared propensity, see `numerics.nuisance.recipe`.
+
+    Returns
+    -------
+    Estimate
+        The posterior mean; ``cate`` has each row's, ``cate_interval`` its credible interval. The forests saw every
+        row's outcome, so their effects are not judged by scores of the same rows.
+
+    Raises
+    ------
+    NotApplicable
+        If stochtree is not installed (``EXTRA_MISSING``), or with clusters or sampling weights
+        (``NEEDS_INDEPENDENT_ROWS``).
+    InputError
+        If `draws` or `warm` are out of their range (``OPTION_INVALID``).
+
+    References
+    ----------
+    Hahn, Murray & Carvalho (2020), https://doi.org/10.1214/19-BA1195; Rubin (1981), "The Bayesian bootstrap".
+    """
+    if problem.cluster is not None or problem.weights is not None:
+        raise NotApplicable("a Bayesian causal forest takes rows as independent draws of equal weight", code="NEEDS_INDEPENDENT_ROWS")  # fmt: skip
+    _check(problem.n, draws, warm)
+    found = problem.learned(learners=learners, folds=folds, repeats=repeats)
+    effects = sample_effects(
+        problem.covariates, problem.treatment, problem.outcome, found.e,
+        binary=problem.outcome_kind == "binary", draws=draws, warm=warm, seed=problem.seed,
+    )  # fmt: skip
+    whose = {"ATE": np.ones(problem.n, dtype=bool), "ATT": problem.treatment == 1, "ATC": problem.treatment == 0}[
+        estimand
+    ]
+    average = _population(effects[whose], seed=problem.seed)
+    tail = (1 - problem.confidence_level) / 2
+    lower, upper = np.quantile(average, [tail, 1 - tail])
+    effective = effective_draws(effects[whose].mean(axis=0))
+    told = conclude(
+        problem,
+        method="bayesian_causal_forest",
+        estimand=estimand,
+        estimates=[float(effects[whose].mean())],
+        covariance=None,
+        inference=f"posterior: credible interval from {draws} draws",
+        diagnostics={"effective draws": {"value": effective, "threshold": ENOUGH, "passed": effective >= ENOUGH, "detail": f"of the average effect, of {draws}"}},
+        details={"posterior": _posterior(average, effects[whose], tail), "learners": dict(found.learners), "draws": draws, "warm": warm},
+        notes=("intervals are credible ones: probability statements under the prior of the forests",),
+        cate=effects.mean(axis=1),
+        cate_interval=np.quantile(effects, [tail, 1 - tail], axis=1).T,
+    )  # fmt: skip
+    row = told.rows[0].model_copy(update={"ci_lower": float(lower), "ci_upper": float(upper)})
+    return replace(told, ci_lower=float(lower), ci_upper=float(upper), rows=(row,))
+
+
+def _check(n: int, draws: int, warm: int) -> None:
+    most = int(min(MOST_DRAWS, max(LEAST_DRAWS, MOST_CELLS / n)))
+    if not LEAST_DRAWS <= draws <= most:
+        raise InputError(f"draws must lie between {LEAST_DRAWS} and {most} for {n} rows, found {draws}", code="OPTION_INVALID", details={"option": "draws"})  # fmt: skip
+    if not 1 <= warm <= MOST_DRAWS:
+        raise InputError(f"warm must lie between 1 and {MOST_DRAWS}, found {warm}", code="OPTION_INVALID", details={"option": "warm"})  # fmt: skip
+
+
+def _population(effects: Floats, *, seed: int) -> Floats:
+    """Return a draw of the population's average for each draw of the rows' effects (n, S): a Bayesian bootstrap."""
+    rng = np.random.default_rng(seed)
+    average = np.zeros(effects.shape[1])
+    for s in range(effects.shape[1]):
+        share = rng.standard_exponential(len(effects))
+        average[s] = share @ effects[:, s] / share.sum()
+    return average
+
+
+def _posterior(average: Floats, effects: Floats, tail: float) -> dict[str, Any]:
+    spread = effects.std(axis=0)
+    return {
+        "mean": float(average.mean()),
+        "standard_deviation": float(average.std(ddof=1)),
+        "probability_positive": float((average > 0).mean()),
+        "sample_interval": np.quantile(effects.mean(axis=0), [tail, 1 - tail]).tolist(),
+        "spread_of_effects": {"mean": float(spread.mean()), "interval": np.quantile(spread, [tail, 1 - tail]).tolist()},
+    }
+
+
+def effective_draws(chain: Floats) -> float:
+    """Return the number of independent draws that a chain is worth (initial positive sequence).
+
+    References
+    ----------
+    Geyer (1992), https://doi.org/10.1214/ss/1177011137.
+    """
+    n = len(chain)
+    centred = chain - chain.mean()
+    variance = float(centred @ centred) / n
+    if not variance > 0:
+        return float(n)
+    rho = np.array([centred[: n - lag] @ centred[lag:] for lag in range(n)]) / (n * variance)
+    pairs = rho[: n - n % 2].reshape(-1, 2).sum(axis=1)
+    ends = np.flatnonzero(pairs <= 0)
+    time = 2 * float(pairs[: ends[0] if len(ends) else len(pairs)].sum()) - 1
+    return float(min(n, n / max(time, 1 / n)))
