@@ -59,7 +59,7 @@ def test_a_forests_intervals_by_row_are_neither_empty_nor_idle():
 def test_a_bayesian_forests_intervals_by_row_hold_most_effects():
     sample = made(n=500)
     problem = build(sample.frame, sample.question)
-    found = estimators.estimate("bayesian_causal_forest", problem, **SMALL["bayesian_causal_forest"])
+    found = estimators.estimate("bayesian_causal_forest", problem, **{**SMALL["bayesian_causal_forest"], "draws": 80})
     lower, upper = found.cate_interval.T
     truth = sample.effect[problem.rows]
     assert ((lower <= truth) & (truth <= upper)).mean() > 0.7
