@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from causal_orchestrator import tracing
 from causal_orchestrator.backends.ports import Backends, Found, Writes
 from causal_orchestrator.errors import CausalError, Fenced, ModelUnavailable, Retriable
 from causal_orchestrator.log import event
@@ -30,7 +32,7 @@ MAX_REPAIRS = 2
 
 
 def asker(
-    backends: Backends, job_id: str, *, check: Check, step: int, paths: Sequence[str] = (), repairs: int = 0
+    backends: Backends, job_id: str, *, check: Check, step: int, span: str, paths: Sequence[str] = (), repairs: int = 0
 ) -> Callable[[str, type[T]], T]:
     """Return the way to the model for whoever may still ask.
 
@@ -41,6 +43,8 @@ def asker(
         at `paths` inside the transaction, and how many calls this asker has made.
     step : int
         The step for which it is asked.
+    span : str
+        The span of who asks.
     repairs : int
         How often a reply that does not fit is answered with the reason and asked for again.
     """
@@ -61,17 +65,14 @@ def asker(
             answer = model.ask(prompt, schema, timeout=min(MAX_SECONDS, seconds - MARGIN_SECONDS))
             reply = _fitting(answer, kind)
         except ModelUnavailable as exc:
-            _keep(
-                backends,
-                job_id,
-                path,
-                note,
-                None,
-                {"by": model.name, "error": exc.code, "seconds": (backends.now() - started).total_seconds()},
-            )
+            seconds = (backends.now() - started).total_seconds()
+            call = {"by": model.name, "error": exc.code, "seconds": seconds}
+            _keep(backends, job_id, path, note, None, call)
+            _tell(job_id, step, span, made, started, backends.now(), call)
             raise
-        usage = answer.usage if isinstance(answer, Answer) else Usage(model.name)
-        _keep(backends, job_id, path, note, reply.model_dump(mode="json"), asdict(usage))
+        call = asdict(answer.usage if isinstance(answer, Answer) else Usage(model.name))
+        _keep(backends, job_id, path, note, reply.model_dump(mode="json"), call)
+        _tell(job_id, step, span, made, started, backends.now(), call)
         return reply
 
     def ask(prompt: str, kind: type[T], /) -> T:
@@ -86,6 +87,18 @@ def asker(
         raise ModelUnavailable("no usable answer came", code="MODEL_INVALID")
 
     return ask
+
+
+def _tell(
+    job_id: str, step: int, parent: str, number: int, started: datetime, ended: datetime, call: Mapping[str, Any]
+) -> None:
+    """Log a question to a model and tell its span: who answered, what it cost, and not a word of it."""
+    span = tracing.span_id(job_id, ("ask", parent, number))
+    told = {name: call.get(name) for name in ("by", "tokens_in", "tokens_out", "calls", "cost")}
+    error = call.get("error")
+    fields = {**told, "job_id": job_id, "step": step, "seconds": call["seconds"], "outcome": error or "answered"}
+    event("model", span=span, **fields)
+    tracing.record("ask", job_id, span, parent, started, ended, error=error, step=step, **told)
 
 
 def _model(backends: Backends, job_id: str) -> Any:

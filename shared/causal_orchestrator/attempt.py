@@ -9,10 +9,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from causal_orchestrator import log
+from causal_orchestrator import log, tracing
 from causal_orchestrator.agents import JobView, Output, Spec, Turn, load, record_of
 from causal_orchestrator.asking import MAX_REPAIRS, asker
 from causal_orchestrator.backends.ports import Backends, Document, Found, Writes
@@ -90,6 +91,12 @@ class Attempt:
         """Where its lease stands."""
         return lease_path(self.job.id, self.step.number, None if self.part is None else self.part.number)
 
+    @property
+    def span(self) -> str:
+        """The span that tells of it."""
+        part = None if self.part is None else self.part.number
+        return tracing.ran(self.job.id, self.step.number, self.share.attempt, part)
+
     def read(self, document: Document) -> Any:
         """Return the step or part of a document."""
         return read_step(document) if self.part is None else read_part(document)
@@ -108,17 +115,30 @@ def run(backends: Backends, job_id: str, number: int, *, part: int | None, agent
     attempt = _claim(backends, job_id, number, part, agents)
     if attempt is None:
         return
-    started, outcome = backends.now(), "lost"
+    started, outcome = backends.now(), "released"
     try:
         with _renewing(backends, attempt):
             outcome = _work(backends, attempt, agents[attempt.step.agent])
     except Fenced:
-        return
+        outcome = "lost"
     finally:
-        log.event(
-            "step", job_id=job_id, step=number, agent=attempt.step.agent, attempt=attempt.share.attempt, part=part,
-            seconds=round((backends.now() - started).total_seconds(), 3), outcome=outcome,
-        )  # fmt: skip
+        _tell(attempt, outcome, started, backends.now())
+
+
+def _tell(attempt: Attempt, outcome: str, started: datetime, ended: datetime) -> None:
+    """Log the attempt and tell its span: how it ended, how long it took and how long it had been due."""
+    share, step = attempt.share, attempt.step
+    told = {
+        "step": step.number, "agent": step.agent, "attempt": share.attempt, "outcome": outcome,
+        "part": None if attempt.part is None else attempt.part.number,
+        "waited": round(max(0.0, (started - (share.not_before or share.queued_at)).total_seconds()), 3),
+    }  # fmt: skip
+    seconds = round((ended - started).total_seconds(), 3)
+    log.event("step", job_id=attempt.job.id, span=attempt.span, seconds=seconds, **told)
+    tracing.record(
+        f"run {step.agent}", attempt.job.id, attempt.span, tracing.decided(attempt.job.id, step.number), started, ended,
+        error=None if outcome == "succeeded" else outcome, **told,
+    )  # fmt: skip
 
 
 # --- claiming -----------------------------------------------------------------------------------------------------
@@ -245,8 +265,9 @@ def _asker(backends: Backends, attempt: Attempt) -> Callable[..., Any]:
             raise Fenced("the attempt no longer counts")
 
     return asker(
-        backends, attempt.job.id, check=check, step=attempt.step.number, paths=[attempt.path], repairs=MAX_REPAIRS
-    )
+        backends, attempt.job.id, check=check, step=attempt.step.number, paths=[attempt.path], repairs=MAX_REPAIRS,
+        span=attempt.span,
+    )  # fmt: skip
 
 
 def _turn(attempt: Attempt, seen: JobView) -> Turn:

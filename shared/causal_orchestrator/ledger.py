@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from causal_orchestrator import log, notify
 from causal_orchestrator.agents import AGENTS, JobView, Spec
 from causal_orchestrator.backends.ports import Backends, Document, Found, Writes
 from causal_orchestrator.question import canonical_json
@@ -41,11 +42,11 @@ def collections(job: str) -> list[str]:
 
 def documents(job: str) -> list[str]:
     """Return the single documents that are written here for a job."""
-    return [f"results/{job}", f"causal_paths/{job}", f"costs/{job}"]
+    return [f"results/{job}", f"causal_paths/{job}", f"costs/{job}", notify.path(job)]
 
 
 def record(backends: Backends, job_id: str, *, agents: Agents = AGENTS) -> None:
-    """Write what is not yet written about the ended steps of a job, and of the job itself once it has ended.
+    """Write what is not yet written about the ended steps of a job, and of the job itself once it has ended; tell of it.
 
     Steps that end within a second of their start wait for the next look: they are written up together.
     """
@@ -60,6 +61,7 @@ def record(backends: Backends, job_id: str, *, agents: Agents = AGENTS) -> None:
             continue
     if over:
         _conclude(backends, job, steps, agents)
+        notify.tell(backends, job_id)
 
 
 def _settled(step: Step, now: datetime) -> bool:
@@ -235,6 +237,9 @@ def _conclude(backends: Backends, job: Job, steps: Sequence[Step], agents: Agent
         f"costs/{job.id}": _costs(job, steps, model_calls(backends, job.id)),
         f"results/{job.id}": _summary(job, steps, seen, agents),
     }
+    notice = notify.notice(backends, job, _of(seen, agents, "Report").get("verdict"))
+    if notice is not None:
+        writes[notify.path(job.id)] = notice
     memory = _path(job, seen, agents)
     if memory is not None:
         writes[f"causal_paths/{job.id}"] = memory
@@ -245,7 +250,18 @@ def _conclude(backends: Backends, job: Job, steps: Sequence[Step], agents: Agent
             return {}
         return {above: touch(current, now=now, done=True).document(), **writes}
 
-    commit(backends, [above, *writes], change)
+    found, op = commit(backends, [above, *writes], change)
+    if (found[above] or {}).get("op") == op:
+        _tell(job, steps, writes[f"results/{job.id}"].get("verdict"), writes[f"costs/{job.id}"]["model_cost"])
+
+
+def _tell(job: Job, steps: Sequence[Step], verdict: str | None, cost: float | None) -> None:
+    """Log that a job is over, once for each of its ends."""
+    seconds = round(((job.ended_at or job.updated_at) - job.created_at).total_seconds(), 3)
+    log.event(
+        "job_ended", job_id=job.id, status=job.status, code=job.error.code if job.error else None, verdict=verdict,
+        seconds=seconds, steps=len(steps), hops=job.hops, calls=job.calls, tokens=job.tokens, cost=cost,
+    )  # fmt: skip
 
 
 def _of(seen: JobView, agents: Agents, record: str) -> Mapping[str, Any]:

@@ -1,17 +1,66 @@
-"""One JSON line per event, in Cloud Logging's form; no data values."""
+"""One JSON line per event, in Cloud Logging's form; no data values.
+
+Metrics are made from these lines and from nothing else (`terraform/metrics.tf`): a line is an event that happened once, a
+number in it is a field of its own. `trace_id` makes of a job's ID the trace in which all its lines and spans are found.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
+import sys
 from typing import Any
 
 _LOGGER = logging.getLogger("causal_orchestrator")
+_PLACE = {"project": ""}
+
+LABELS = {"job_id": "job", "step": "step", "agent": "agent"}
+TRACE = re.compile(r"[0-9a-f]{32}")
 
 
-def event(message: str, *, severity: str = "INFO", **fields: Any) -> None:
-    """Write one structured line (fields are IDs, counts and codes)."""
+def connect(level: str, project: str = "") -> None:
+    """Write lines of `level` and above to standard error; traces are those of `project`, if one is named."""
+    _PLACE["project"] = project
+    _LOGGER.setLevel(level)
+    if not _LOGGER.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        _LOGGER.addHandler(handler)
+
+
+def event(message: str, *, severity: str = "INFO", span: str | None = None, **fields: Any) -> None:
+    """Write one structured line.
+
+    Parameters
+    ----------
+    message : str
+        The event's name.
+    span : str or None
+        The span to which it belongs (16 hexadecimal digits).
+    **fields : Any
+        IDs, counts and codes. What is None is left out; job, step and agent become labels too.
+    """
     level = logging.getLevelName(severity)
     if _LOGGER.isEnabledFor(level):
-        line = {"severity": severity, "message": message, **{k: v for k, v in fields.items() if v is not None}}
-        _LOGGER.log(level, json.dumps(line, sort_keys=True, default=str))
+        _LOGGER.log(level, json.dumps(_line(message, severity, span, fields), sort_keys=True, default=str))
+
+
+def _line(message: str, severity: str, span: str | None, fields: dict[str, Any]) -> dict[str, Any]:
+    line = {"severity": severity, "message": message, **{k: v for k, v in fields.items() if v is not None}}
+    labels = {label: str(line[name]) for name, label in LABELS.items() if name in line}
+    if labels:
+        line["logging.googleapis.com/labels"] = labels
+    if fields.get("job_id"):
+        trace = trace_id(str(fields["job_id"]))
+        project = _PLACE["project"]
+        line["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}" if project else trace
+    if span is not None:
+        line["logging.googleapis.com/spanId"] = span
+    return line
+
+
+def trace_id(job_id: str) -> str:
+    """Return a job's trace: its own ID, which has the same 128 bits; of an ID in another form, its hash."""
+    return job_id if TRACE.fullmatch(job_id) else hashlib.sha256(job_id.encode()).hexdigest()[:32]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from causal_orchestrator import attempt, coordinator, downloads, ledger, log, tracing
+from causal_orchestrator import attempt, coordinator, downloads, ledger, log, notify, tracing
 from causal_orchestrator.agents import AGENTS, FIRST, JobView, Spec
 from causal_orchestrator.asking import asker
 from causal_orchestrator.backends.ports import Backends, Document, Found, Writes
@@ -257,13 +257,10 @@ def _advance(backends: Backends, job: Job, steps: Sequence[Step], agents: Agents
 def _tell(step: Step, began: datetime) -> None:
     """Log the decision for a step and tell its span."""
     span = tracing.decided(step.job, step.number)
-    told = {
-        "step": step.number,
-        "agent": step.agent,
-        "decided_by": step.decision.by,
-        "refused": len(step.decision.refused),
-    }
-    log.event("decided", job_id=step.job, span=span, iteration=step.iteration, **told)
+    told: dict[str, Any] = {"step": step.number, "agent": step.agent, "decided_by": step.decision.by}
+    log.event(
+        "decided", job_id=step.job, span=span, iteration=step.iteration, refused=len(step.decision.refused), **told
+    )
     tracing.record("decide", step.job, span, tracing.started(step.job), began, step.queued_at, **told)
 
 
@@ -488,6 +485,7 @@ def resume(backends: Backends, job_id: str, *, tenant: str, agents: Agents = AGE
         raise InputError(f"only a failed job can be resumed, this one is {job.state}", code="NOT_RESUMABLE")
     again = None if steps[-1].state == "succeeded" else _again(steps[-1], backends.now())
     if _reopen(backends, job, again, agents[steps[-1].agent].status) and again is not None:
+        _tell(again, again.queued_at)
         _send(backends, again)
     else:
         coordinate(backends, job_id, agents=agents)
@@ -602,6 +600,7 @@ def sweep(backends: Backends, *, agents: Agents = AGENTS, patience: timedelta = 
                 coordinate(backends, job, agents=agents, patience=patience)
         except CausalError as exc:
             log.event("sweep_failed", job_id=job, error=exc.code)
+    notify.catch_up(backends)
     log.event("sweep", live=live, seconds=round((backends.now() - began).total_seconds(), 3))
     return live
 

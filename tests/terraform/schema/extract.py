@@ -28,7 +28,7 @@ ROOT = "extends cdktf.TerraformMetaArguments"
 
 def extract(package: Path, kind: str, name: str) -> dict[str, Any]:
     """Return the attributes and blocks of a resource or data source (`name` without ``google_``)."""
-    folder = package / "lib" / ("data-" if kind == "data" else "").__add__(_folder(kind, name))
+    folder = package / "lib" / (("data-google-" if kind == "data" else "") + name.replace("_", "-"))
     text = (folder / "index.d.ts").read_text(encoding="utf-8")
     interfaces = dict(INTERFACE.findall(text))
     root = next(key for key in interfaces if f"interface {key} {ROOT}" in text)
@@ -39,15 +39,13 @@ def extract(package: Path, kind: str, name: str) -> dict[str, Any]:
     return found
 
 
-def _folder(kind: str, name: str) -> str:
-    plain = name.replace("_", "-")
-    return f"google-{plain}" if kind == "data" else plain
-
-
 def _block(interfaces: dict[str, str], key: str) -> dict[str, Any]:
     attributes: dict[str, Any] = {}
     blocks: dict[str, Any] = {}
-    for name, optional, kind in FIELD.findall(interfaces[key]):
+    fields = FIELD.findall(interfaces[key])
+    if len(fields) != len(re.findall(r"^    readonly ", interfaces[key], re.MULTILINE)):
+        raise ValueError(f"{key} is not of the form that is read here")
+    for name, optional, kind in fields:
         nested = NESTED.fullmatch(kind.strip())
         if nested and nested[1] in interfaces:
             blocks[name] = {"required": not optional, "many": bool(nested[2]), **_block(interfaces, nested[1])}
@@ -70,13 +68,13 @@ def main(package: Path) -> None:
     root = HERE.parents[2] / "terraform"
     meta = (package / "lib" / "pubsub-topic" / "index.js").read_text(encoding="utf-8")
     version = re.search(r"providerVersion: '([\d.]+)'", meta)
-    written = {
+    written: dict[str, Any] = {
         "source": "npm @cdktf/provider-google " + json.loads((package / "package.json").read_text())["version"],
         "provider": "hashicorp/google " + (version[1] if version else ""),
     }
     for kind in ("resource", "data"):
         names = sorted(used(read(root), kind))
-        written[kind] = {name: extract(package, kind, name.removeprefix("google_")) for name in names}  # type: ignore[assignment]
+        written[kind] = {name: extract(package, kind, name.removeprefix("google_")) for name in names}
     (HERE / "google.json").write_text(
         json.dumps(written, sort_keys=True, separators=(",", ":")) + "\n", encoding="utf-8"
     )
