@@ -31,8 +31,9 @@ def bring(backends: Backends, source: Mapping[str, Any], folder: Path, *, tenant
     if "://" not in uri:
         return sources.fetch(uri, folder, **wanted)
     means = sources.Means(
-        cloud=backends.cloud, secret=backends.secrets.get, rules=addresses.of(backends.sources, tenant)
-    )
+        outside=backends.outside, cloud=backends.cloud, secret=backends.secrets.get,
+        rules=addresses.of(backends.sources, tenant),
+    )  # fmt: skip
     known = _known(backends, tenant, uri)
     version = None if known is None else known["version"]
     found = sources.bring(uri, folder, Limits(), means, version=version)

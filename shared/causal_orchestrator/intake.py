@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from causal_orchestrator import runtime, strict_json
+from causal_orchestrator import runtime, strict_json, web
 from causal_orchestrator.backends.ports import Backends, Objects, Stored
 from causal_orchestrator.datasets import addresses
 from causal_orchestrator.datasets.addresses import Rules
@@ -38,6 +38,8 @@ def asked(content: Any, *, tenant: str, rules: Rules | None) -> tuple[Question, 
     if not isinstance(content, Mapping):
         raise InputError("the request must be a JSON object", code="NOT_AN_OBJECT")
     question = make_question(content, strict=True)
+    if question.notify_url is not None:
+        web.parse(question.notify_url)
     source = _source(question.dataset, tenant)
     addresses.check(source, tenant=tenant, rules=rules)
     if source["kind"] == "object":

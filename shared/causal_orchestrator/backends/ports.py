@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from causal_orchestrator.web import Web
+
 Document = Mapping[str, Any]
 Found = Mapping[str, Document | None]
 Writes = Mapping[str, Document | None]  # None deletes
@@ -129,7 +131,8 @@ class Backends:
     `background(call, seconds)` calls `call` every so many seconds while its context is open. `datasets` is where people
     leave files for analysis, which is not where jobs keep theirs (F3: no job may be started by another one's output).
     `cloud` reads datasets elsewhere; `sources` are the addresses that each tenant may have fetched (``*``: all of them), None
-    stands for whatever this process reaches.
+    stands for whatever this process reaches. `outside` is the public web; `announces` says that somebody may listen on the
+    topic ``analysis-events``.
     """
 
     documents: Documents
@@ -143,4 +146,6 @@ class Backends:
     model: Model | None = None
     cloud: Cloud | None = None
     sources: Mapping[str, Sequence[str]] | None = None
+    outside: Web = field(default_factory=Web)
+    announces: bool = False
     datasets: Objects | None = None

@@ -89,6 +89,7 @@ def _connect(settings: Settings, now: Callable[[], datetime], credentials: Crede
         datasets=bucket(settings.datasets_bucket) if settings.datasets_bucket else None,
         cloud=sources(settings, credentials),
         sources=settings.sources or {},
+        announces=True,
     )
 
 
