@@ -55,9 +55,16 @@ locals {
         quota  = { role = "roles/serviceusage.serviceUsageConsumer", condition = null }
       },
       contains(local.planners, "gemini") && contains(concat(local.asking, ["step_job"]), name) ? { model = { role = "roles/aiplatform.user", condition = null } } : {},
-      name == local.first_agent && length(var.bigquery_datasets) > 0 ? { queries = { role = "roles/bigquery.jobUser", condition = null } } : {},
     )
   }
+}
+
+resource "google_storage_bucket_iam_member" "others_read" {
+  for_each = var.dataset_buckets
+
+  bucket = each.value
+  role   = "roles/storage.objectViewer"
+  member = local.members[local.first_agent]
 }
 
 resource "google_bigquery_dataset_iam_member" "read" {

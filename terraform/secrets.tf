@@ -4,8 +4,11 @@
 locals {
   secrets = merge(
     {
-      API_KEY_PEPPER = ["api"]
-      PRINCIPALS     = ["api"]
+      API_KEY_PEPPER  = ["api"]
+      PRINCIPALS      = ["api"]
+      NOTIFY_KEY      = concat(local.coordinating, ["step_job"])
+      KAGGLE_USERNAME = [local.first_agent]
+      KAGGLE_KEY      = [local.first_agent]
     },
     { for planner in local.planners : local.planner_secrets[planner] => concat(local.asking, ["step_job"]) if contains(keys(local.planner_secrets), planner) },
   )

@@ -125,6 +125,12 @@ variable "dataset_sources" {
   default     = {}
 }
 
+variable "dataset_buckets" {
+  description = "Buckets of others from which gs:// addresses may be analysed."
+  type        = set(string)
+  default     = []
+}
+
 variable "bigquery_datasets" {
   description = "BigQuery datasets (project.dataset) from which tables may be analysed."
   type        = set(string)

@@ -13,15 +13,26 @@ import re
 import sys
 from typing import Any
 
+from causal_orchestrator.errors import InputError
+
 _LOGGER = logging.getLogger("causal_orchestrator")
 _PLACE = {"project": ""}
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LABELS = {"job_id": "job", "step": "step", "agent": "agent"}
 TRACE = re.compile(r"[0-9a-f]{32}")
 
 
 def connect(level: str, project: str = "") -> None:
-    """Write lines of `level` and above to standard error; traces are those of `project`, if one is named."""
+    """Write lines of `level` and above to standard error; traces are those of `project`, if one is named.
+
+    Raises
+    ------
+    InputError
+        ``SETTING`` if there is no such level.
+    """
+    if level not in LEVELS:
+        raise InputError(f"CAUSAL_LOG must be one of {', '.join(LEVELS)}, found {level[:64]!r}", code="SETTING")
     _PLACE["project"] = project
     _LOGGER.setLevel(level)
     if not _LOGGER.handlers:

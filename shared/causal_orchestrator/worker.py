@@ -20,7 +20,7 @@ from causal_orchestrator.agents import Spec
 from causal_orchestrator.backends.local import Store, background, open_store
 from causal_orchestrator.backends.local.queue import CHANGES, VISIBILITY, WORK, Delivery
 from causal_orchestrator.errors import CausalError, Retriable
-from causal_orchestrator.log import event
+from causal_orchestrator.log import connect, event
 from causal_orchestrator.settings import Settings
 
 POLL_SECONDS = 0.02
@@ -36,7 +36,9 @@ def main(name: str, agents_path: str) -> None:
     told = os.dup(1)
     os.dup2(2, 1)
     wake, over = threading.Event(), threading.Event()
-    store = open_store(Settings.from_environment())
+    settings = Settings.from_environment()
+    connect(settings.log_level, settings.project)
+    store = open_store(settings)
     store.presence.name = name
     store.presence.scratch()
     agents = agents_at(agents_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from causal_orchestrator import log
 from causal_orchestrator.backends.ports import Backends
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.settings import Settings
@@ -15,6 +16,7 @@ def connect(settings: Settings) -> Backends:
     InputError
         If there is none of that name, or what it needs is not installed.
     """
+    log.connect(settings.log_level, settings.project)
     if settings.backend == "local":
         from causal_orchestrator.backends import local
 
