@@ -7,20 +7,23 @@ are more than two processors should be asked for; each of them is still its own 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tests.backends import gcp
 
-from causal_orchestrator.agents import AGENTS
+from causal_orchestrator.agents import AGENTS, FIRST
 from causal_orchestrator.backends.ports import Backends
 from causal_orchestrator.http.auth import PEPPER, add_key, make_key
 from causal_orchestrator.settings import Settings
@@ -28,7 +31,10 @@ from causal_orchestrator.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = "test"
 TENANT = "acme"
+CALL_SECONDS, LOOK_SECONDS = 30.0, 0.2
 SECONDS_TO_START = 60
+RESEND_SECONDS = "5"  # thirty in a deployment; only the sweeper reads it
+TOYS = Path(__file__).with_name("toys")
 # As in the deployment: the name of the entry point, and whether it takes an HTTP request or an event.
 SERVICES = {
     "api": ("on_request", "http"),
@@ -63,28 +69,66 @@ class Deployment:
     addresses: dict[str, str]
     key: str
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}"}
+    def call(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> bytes:
+        """Call the API function; anything but success is an error."""
+        headers = {"Authorization": f"Bearer {self.key}", **({} if body is None else {"Content-Type": kind})}
+        address = self.addresses["api"].rstrip("/") + path
+        request = urllib.request.Request(address, body, headers, method=method)
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS) as answer:
+            found: bytes = answer.read()
+        return found
+
+    def upload(self, data: bytes) -> str:
+        """Upload a file through the API and return its reference."""
+        head = 'Content-Disposition: form-data; name="file"; filename="data.csv"'
+        body = b"\r\n".join([b"--frontier", head.encode(), b"", data, b"--frontier--", b""])
+        answer = self.call("POST", "/api/v1/uploads", body, "multipart/form-data; boundary=frontier")
+        return str(json.loads(answer)["dataset"])
+
+    def submit(self, request: Mapping[str, Any]) -> str:
+        """Ask for an analysis through the API and return the job's ID."""
+        return str(json.loads(self.call("POST", "/api/v1/jobs", json.dumps(request).encode()))["job_id"])
+
+    def ended(self, job: str, *, seconds: float) -> str:
+        """Wait until a job has ended, for so long at most, and return its status."""
+        shown: dict[str, Any] = {}
+
+        def over() -> bool:
+            shown.update(json.loads(self.call("GET", f"/api/v1/jobs/{job}")))
+            return shown["ended_at"] is not None
+
+        if not settled(over, seconds=seconds):
+            raise TimeoutError(f"the job stands at {shown['status']} in {shown['current_agent']}\n{self.logs()}")
+        return str(shown["status"])
+
+    def logs(self) -> str:
+        """Return what the processes wrote last."""
+        return "\n".join(f"{log.parent.name}: {log.read_text()[-2000:]}" for log in sorted(self.build.glob("*/log")))
 
 
 @contextmanager
-def deployed(folder: Path, agents: Sequence[str] = tuple(AGENTS), **environ: str) -> Iterator[Deployment]:
-    """Stage the functions, start the peers and all processes; nothing outlives the context."""
+def deployed(folder: Path, agents: Sequence[str] = tuple(AGENTS), *, toys: str | None = None) -> Iterator[Deployment]:
+    """Stage the functions, start the peers and all processes; nothing outlives the context.
+
+    `toys` names a table (``module:name``) that takes the place of the real agents in every process.
+    """
     up = gcp.peers("emulators" if gcp.sdk() else "peers")
     chosen = replace(
         gcp.settings(up, folder / "home"), datasets_bucket=f"datasets-{folder.name}", tenant=TENANT,
         environ={**up.environ, PEPPER: "0" * 64},
     )  # fmt: skip
     stage, build = staging(), folder / "build"
-    for name in (*SERVICES, *agents, "step_job"):
-        stage.stage(name, build)
+    for name in (*SERVICES, *reversed(agents), "step_job"):
+        # All agents' folders say the same, and a toy has none.
+        stage.stage(name if name in stage.names() else FIRST, build).rename(build / name)
     variables = {
         **os.environ, **chosen.environ, "CAUSAL_BACKEND": "gcp", "GOOGLE_CLOUD_PROJECT": chosen.project,
         "CAUSAL_REGION": chosen.region, "CAUSAL_BUCKET": chosen.bucket, "CAUSAL_TENANT": TENANT,
         "CAUSAL_DATASETS_BUCKET": chosen.datasets_bucket, "CAUSAL_SERVICE_ACCOUNT": chosen.service_account,
-        "CAUSAL_ENVIRONMENT": ENVIRONMENT, "CAUSAL_LOG": "INFO", "PYTHONHASHSEED": "0", **environ,
+        "CAUSAL_ENVIRONMENT": ENVIRONMENT, "CAUSAL_LOG": "INFO", "CAUSAL_RESEND_SECONDS": RESEND_SECONDS, "PYTHONHASHSEED": "0",
     }  # fmt: skip
+    if toys is not None:
+        variables |= {"TOY_AGENTS": toys, "PYTHONPATH": os.pathsep.join([str(TOYS), str(ROOT)])}
     found = Deployment(up, chosen, gcp.connected(up, chosen), build, variables, {}, make_key(ENVIRONMENT))
     add_key(found.backends, found.key, name="tester", tenant=TENANT, role="analyst")
     with ExitStack() as stack:
@@ -127,8 +171,7 @@ def _together(found: Deployment, names: Sequence[str]) -> Iterator[tuple[subproc
 def _running(
     command: Sequence[str], folder: Path, environ: Mapping[str, str], *, module: bool = True
 ) -> Iterator[subprocess.Popen[bytes]]:
-    # In a deployment nothing but the staged copy can be found; here it must come before what is installed.
-    variables = {**environ, "PYTHONPATH": str(folder)}
+    variables = {**at(folder, environ), "HOME": str(folder)}
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
         [sys.executable, *(["-m"] if module else []), *command], cwd=folder, env=variables, stdout=log, stderr=log,
@@ -143,6 +186,14 @@ def _running(
             process.kill()
             process.wait()
         log.close()
+
+
+def at(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that is to import the package from a staged folder.
+
+    In a deployment nothing else can be found; here the copy must come before what is installed.
+    """
+    return {**environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), environ.get("PYTHONPATH")]))}
 
 
 def _free_port() -> int:
@@ -162,3 +213,13 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
         else:
             return
     raise RuntimeError(f"a function did not start: {process.args}")
+
+
+def settled(look: Callable[[], bool], *, seconds: float) -> bool:
+    """Wait until something is so; say whether it came to be in time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if look():
+            return True
+        time.sleep(LOOK_SECONDS)
+    return False

@@ -13,7 +13,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -32,11 +31,11 @@ from google.events.cloud.firestore import DocumentEventData
 from google.pubsub_v1.services.publisher import PublisherClient
 from google.pubsub_v1.services.subscriber import SubscriberClient
 from tests.backends import gcp
-from tests.functions.deployment import Deployment
+from tests.functions.deployment import Deployment, at
 
 REQUESTS, EVENTS, DEAD = "analysis-requests", "analysis-events", "dead-letters"
 MAX_DELIVERIES = 20
-FIRST_REST, LAST_REST = 0.1, 2.0  # seconds; ten to six hundred in the cloud
+FIRST_REST, LAST_REST = 0.05, 0.5  # seconds; ten to six hundred in the cloud
 DELIVERY_SECONDS = 120.0
 TASK_SECONDS = 120.0
 MAX_TASK_RETRIES = 3
@@ -68,7 +67,7 @@ class Dispatcher:
 
     deployment: Deployment
     unkindness: Unkindness = field(default_factory=Unkindness)
-    sweep_seconds: float | None = None
+    sweep_seconds: float | None = None  # None: nobody sweeps
     counts: Counter[str] = field(default_factory=Counter)
     dead: list[tuple[str, bytes]] = field(default_factory=list)
     crash: Callable[[str, bytes], bool] = lambda name, body: False
@@ -99,10 +98,7 @@ class Dispatcher:
         for topic in (*self.receivers, EVENTS, DEAD):
             self._create(topic)
         loops: list[Callable[[], None]] = [lambda t=topic: self._pull(t) for topic in self.receivers]  # type: ignore[misc]
-        loops += [lambda: self._watch(LOOK_SECONDS, self._look)]
-        if self.sweep_seconds is not None:
-            seconds = self.sweep_seconds
-            loops += [lambda: self._watch(seconds, self._sweep)]
+        loops += [self._look, self._sweep]
         threads = [threading.Thread(target=self._guarded, args=(loop,), daemon=True) for loop in loops]
         for thread in threads:
             thread.start()
@@ -113,6 +109,12 @@ class Dispatcher:
             for thread in threads:
                 thread.join(2 * PULL_SECONDS)
             self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def forget(self) -> None:
+        """Be kind again and count anew."""
+        self.unkindness, self.sweep_seconds, self.crash = Unkindness(), None, lambda name, body: False
+        self.counts.clear()
+        self.dead.clear()
 
     def publish(self, topic: str, data: bytes, **attributes: str) -> None:
         """Publish a message."""
@@ -148,23 +150,28 @@ class Dispatcher:
             self.failures.append(exc)
             raise
 
-    def _watch(self, seconds: float, look: Callable[[], None]) -> None:
-        while not self.over.wait(seconds):
-            look()
-
     def _look(self) -> None:
-        self._documents()
-        self._objects()
+        while not self.over.wait(LOOK_SECONDS):
+            self._documents()
+            self._objects()
+            self._later()
+            for environment in self.deployment.up.run.begin(f"{self.located}/jobs/step-job"):
+                self.pool.submit(self._task, environment)
+
+    def _later(self) -> None:
+        """Publish the delayed messages whose time has come, as their tasks ask for it."""
         for request in self.deployment.up.tasks.due(f"{self.located}/queues/later", datetime.now(UTC)):
             topic = request.url.removesuffix(":publish").rpartition("/")[2]
             for message in json.loads(request.body)["messages"]:
+                self.counts["later"] += 1
                 self.publish(topic, base64.b64decode(message["data"]))
-        for environment in self.deployment.up.run.begin(f"{self.located}/jobs/step-job"):
-            self.pool.submit(self._task, environment)
 
     def _sweep(self) -> None:
-        self.counts["sweeps"] += 1
-        self.deliver("sweeper", {"content-type": "application/json"}, b"{}")
+        """Do what Cloud Scheduler does, as often as told to."""
+        while not self.over.wait(self.sweep_seconds or LOOK_SECONDS):
+            if self.sweep_seconds is not None:
+                self.counts["sweeps"] += 1
+                self.deliver("sweeper", {"content-type": "application/json"}, b"{}")
 
     # --- messages -----------------------------------------------------------------------------------------------
 
@@ -256,13 +263,14 @@ class Dispatcher:
     def _task(self, environment: Mapping[str, str]) -> None:
         """Run one task of an execution as a process of its own, again if it fails."""
         folder = self.deployment.build / "step_job"
-        environ = {**self.deployment.environ, "PYTHONPATH": str(folder), "CAUSAL_HOME": f"{self.deployment.chosen.home}/job"}
+        environ = {**at(folder, self.deployment.environ), "CAUSAL_HOME": f"{self.deployment.chosen.home}/job"}
         for attempt in range(MAX_TASK_RETRIES + 1):
             variables = {**environ, **environment, "CLOUD_RUN_TASK_ATTEMPT": str(attempt)}
-            process = subprocess.run(
-                [sys.executable, "main.py"], cwd=folder, env=variables, timeout=TASK_SECONDS, check=False,
-                capture_output=True,
-            )  # fmt: skip
+            with (folder / "log").open("ab") as log:
+                process = subprocess.run(
+                    [sys.executable, "main.py"], cwd=folder, env=variables, timeout=TASK_SECONDS, check=False,
+                    stdout=log, stderr=log,
+                )  # fmt: skip
             with self.lock:
                 self.counts[f"task {process.returncode}"] += 1
             if process.returncode == 0 or self.over.is_set():
@@ -320,13 +328,3 @@ def _event(number: int, kind: str, source: str) -> dict[str, str]:
         "ce-specversion": "1.0", "ce-id": str(number), "ce-type": kind, "ce-source": source,
         "ce-time": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
     }  # fmt: skip
-
-
-def settled(look: Callable[[], bool], *, seconds: float) -> bool:
-    """Wait until something is so; say whether it came to be in time."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if look():
-            return True
-        time.sleep(LOOK_SECONDS)
-    return False
