@@ -267,6 +267,7 @@ class PropensityDiagnostics(Record):
     violations: tuple[Mapping[str, Any], ...] = ()
     histogram: Mapping[str, tuple[float, ...]] = {}
     calibration: tuple[tuple[float, float, int], ...] = ()
+    overlap_by_target: Mapping[str, float] = {}
     warnings: tuple[Note, ...] = ()
 
 

@@ -32,7 +32,8 @@ refuters              all                     placebo treatment, subsets, bootst
                                               cause hold (Holm)
 attrition             randomized,             outcomes are missing as often in both arms (Holm)       limit
                       unconfoundedness
-agreement             unconfoundedness        no planned method of the same estimand differs (Holm)   limit
+agreement             unconfoundedness        no planned method of the same estimand differs (Holm);  limit
+                                              those that share score and nuisances count once
 primary_choice        all                     the offline planner's primary says the same              limit
 precision             all                     the interval excludes zero, or its half-width is at      limit
                                               most `precision` SD of the outcome (a precise zero)
@@ -457,9 +458,10 @@ def _agreement(evidence: Evidence) -> Reading | None:
     primary = evidence.primary
     if primary is None or primary.std_error is None or evidence.effects is None:
         return None
+    counted = _counted_once(evidence.effects, primary.method)
     p_values: list[tuple[float, str]] = []
     for effect in evidence.effects.effects:
-        if effect.method == primary.method or effect.estimand != primary.estimand or effect.role == "exploratory":
+        if effect.method in counted or effect.estimand != primary.estimand or effect.role == "exploratory":
             continue
         if effect.status == "ok" and effect.estimate is not None and effect.std_error:
             z = abs(effect.estimate - (primary.estimate or 0.0)) / (effect.std_error**2 + primary.std_error**2) ** 0.5
@@ -470,6 +472,13 @@ def _agreement(evidence: Evidence) -> Reading | None:
     corrected = min(1.0, p * len(p_values))
     detail = f"of {len(p_values)} other methods {method} differs most from {primary.method} (p = {corrected:.3g})"
     return Reading(None, detail, None, None, corrected)
+
+
+def _counted_once(effects: Effects, primary: str) -> set[str]:
+    """Return the primary and every method whose score and nuisances another one shares (SEL-3)."""
+    groups = effects.selection.agreement.get("groups", ())
+    repeated = {name for group in groups for name in (group if primary in group else group[1:])}
+    return {primary, *repeated}
 
 
 def _primary_choice(evidence: Evidence) -> Reading | None:

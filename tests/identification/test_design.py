@@ -62,7 +62,17 @@ def test_two_times_with_a_mark_of_the_change_are_a_panel_design() -> None:
 
 def test_every_design_looked_at_has_its_reason() -> None:
     found = cases(Question(treatment="t", outcome="y"), structure="cross_section")
-    assert set(found.considered) == {"randomized", "discontinuity", "instrument", "panel", "unconfoundedness"}
+    named = {
+        "mediation",
+        "randomized",
+        "discontinuity",
+        "instrument",
+        "panel",
+        "interrupted_time_series",
+        "frontdoor",
+        "unconfoundedness",
+    }
+    assert set(found.considered) == named
     assert all(found.considered.values())
 
 

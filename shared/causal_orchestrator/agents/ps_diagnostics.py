@@ -71,7 +71,17 @@ def _question(job: JobView) -> Question:
         raise InputError("the question names no treatment or no outcome; give both", code="ROLES_OPEN")
     confounders = job.get("confounder_discovery", Confounders)
     covariates = confounders.recommended if confounders is not None else question.covariates or ()
-    needed = ("treatment", "outcome", "weights", "cluster", "population", "reference_level", "filters", "estimand", "preferences")
+    needed = (
+        "treatment",
+        "outcome",
+        "weights",
+        "cluster",
+        "population",
+        "reference_level",
+        "filters",
+        "estimand",
+        "preferences",
+    )
     return Question(**{name: getattr(question, name) for name in needed}, covariates=covariates)
 
 
@@ -155,8 +165,15 @@ def _diagnostics(
         violations=_violations(frame, problem, ~inside),
         histogram=_histogram(any_level, treated),
         calibration=_calibration(any_level, treated),
+        overlap_by_target=_by_target(inside, treated),
         warnings=(*problem.notes, *_warnings(problem, inside[whose], target)),
     )
+
+
+def _by_target(inside: Mask, treated: Mask) -> dict[str, float]:
+    """Return the overlap of everyone, of the treated and of the controls."""
+    whose = {"ATE": np.ones(len(inside), dtype=bool), "ATT": treated, "ATC": ~treated}
+    return {target: float(inside[rows].mean()) for target, rows in whose.items() if rows.any()}
 
 
 def _sample_sizes(problem: Problem, propensity: Floats) -> dict[str, float]:

@@ -26,6 +26,7 @@ MAX_ROW_FITS = 1e8
 MIN_DRAWS = 20
 # A method with learned nuisances is redrawn with parametric ones, which cost about this many least-squares fits.
 LIGHT_COST = 4.0
+HEAVY_COST = 2_000.0  # from here the method itself, not its nuisances, is what costs
 LEARNER_OPTIONS = ("learners", "folds", "repeats")
 # What makes a method with donors skip the placebos of its own.
 QUICK: Mapping[str, Mapping[str, Any]] = {"synthetic_control": {"placebo": False}}
@@ -137,6 +138,8 @@ def _extra(key: str, frame: pd.DataFrame, plan: Plan, problem: Problem) -> Mappi
         return _attrition(frame, problem)
     if key == "honest_did":
         return {"event_study": _event_study(plan), "precision": plan.thresholds.get("precision", 0.2)}
+    if key == "instrument_confounding":
+        return {"robustness": sensitivity.load("robustness_value")}
     if key == "donors":
         return {"quick": _quick(plan)}
     if key != "placebo_outcomes":
@@ -208,7 +211,8 @@ def _headline(method: str, plan: Plan, problem: Problem) -> _Headline:
     def light(changed: Problem) -> Estimate:
         return estimators.estimate(method, changed.with_learned(changed.parametric()), **rest)
 
-    return _Headline(estimate, full, light, light(problem), LIGHT_COST)
+    own = spec.cost(problem.n, problem.covariates.shape[1])
+    return _Headline(estimate, full, light, light(problem), own if own > HEAVY_COST else LIGHT_COST)
 
 
 def _with_nuisances(problem: Problem, read: Reader) -> Problem:

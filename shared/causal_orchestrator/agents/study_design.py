@@ -62,9 +62,13 @@ _ESTIMANDS: Mapping[str, tuple[str, ...]] = {
     "discontinuity": ("LATE",),
     "instrument": ("LATE",),
     "panel": ("ATT",),
+    "interrupted_time_series": ("ATT",),
     "unconfoundedness": ("ATE", "ATT", "ATO"),
 }
 
+
+# With covariates that do not have a cell for each value, two-stage least squares weighs compliers (WLATE).
+_WEIGHTED = ("WLATE",)
 
 _ASKABLE = Literal["ATE", "ATT", "ATC", "ATO", "LATE", "CATE"]
 
@@ -195,6 +199,7 @@ def _study(question: Question, found: _Found, arms: _Arms) -> _Study:
         refuted=refuted,
         n_periods=found.profile.n_periods,
         n_switching_units=arms.n_switching_units,
+        frontdoor=found.confounders.frontdoor if _no_backdoor_set(found) and found.confounders else (),
     )
     return _Study(question, found, arms, adjustment, instruments, refuted, considered)
 
@@ -270,7 +275,17 @@ def _situation(study: _Study, design: str) -> Situation:
         separated=bool(found.propensity and found.propensity.separated),
         clustered=_cluster(study) is not None,
         weighted=question.weights is not None,
+        treated_units=arms.n_switching_units or None,
+        saturated=_saturated(study),
     )
+
+
+def _saturated(study: _Study) -> bool:
+    """Return whether a binary treatment's covariates are none, or one with two values."""
+    if study.found.profile.treatment_kind not in (None, "binary"):
+        return False
+    summaries = [study.found.column(name) for name in study.adjustment]
+    return not summaries or (len(summaries) == 1 and summaries[0] is not None and summaries[0].n_unique == 2)
 
 
 def _take_design(study: _Study) -> _Design:
@@ -303,9 +318,9 @@ def _missing(passed: Sequence[designs.Case]) -> tuple[str, ...]:
 
 def _estimand(question: Question, situation: Situation, *, full: bool) -> str:
     """Return the person's estimand, else the design's first one that an admissible method estimates."""
-    if question.estimand is not None:
-        return question.estimand
     wanted = _wanted_estimands(situation)
+    if question.estimand is not None and not (question.estimand == "LATE" and wanted == _WEIGHTED):
+        return question.estimand
     open_methods = [a.method for a in methods.rank(situation, full=full) if a.admissible]
     offered = [e for key in open_methods for e in estimators.ESTIMATORS[key].estimands]
     return next((e for e in (*wanted, *offered) if e in offered), wanted[0])
@@ -315,6 +330,8 @@ def _wanted_estimands(situation: Situation) -> tuple[str, ...]:
     """Return the estimands that suit the design; where the arms overlap poorly the treated are asked about first."""
     if situation.treatment_kind == "continuous" and situation.design in ("randomized", "unconfoundedness"):
         return ("AD", "PLR")
+    if situation.design == "instrument" and not situation.saturated:
+        return _WEIGHTED
     wanted = _ESTIMANDS.get(situation.design, ("ATE",))
     poor = situation.overlap is not None and situation.overlap < THRESHOLDS["overlap"]
     if situation.design == "unconfoundedness" and poor and situation.treatment_kind == "binary":
@@ -325,14 +342,20 @@ def _wanted_estimands(situation: Situation) -> tuple[str, ...]:
 # --- what stands in the way ---------------------------------------------------------------------------------------
 
 
+def _least(study: _Study) -> int:
+    """Return how many rows each arm needs; over time one treated row may be the design."""
+    first = next(iter(study.considered.open)).design
+    return 1 if first in ("panel", "interrupted_time_series") else MIN_PER_ARM
+
+
 def _data_blockers(study: _Study) -> tuple[Note, ...]:
     question, found, arms = study.question, study.found, study.arms
     treatment, outcome = cast(str, question.treatment), cast(str, question.outcome)
     notes = []
     if arms.n_values < 2:
         notes.append(_block("TREATMENT_CONSTANT", "the treatment has one value; nobody can be compared", treatment))
-    elif arms.per_level and arms.smallest < MIN_PER_ARM:
-        notes.append(_block("POSITIVITY", f"an arm has {arms.smallest} units; {MIN_PER_ARM} are needed", treatment))
+    elif arms.per_level and arms.smallest < _least(study):
+        notes.append(_block("POSITIVITY", f"an arm has {arms.smallest} rows; {_least(study)} are needed", treatment))
     summary = found.column(outcome)
     if summary is not None and (summary.kind in ("constant", "empty") or summary.n_unique < 2):
         notes.append(_block("OUTCOME_CONSTANT", "the outcome has one value; nothing can have moved it", outcome))
@@ -589,6 +612,9 @@ def _warnings(study: _Study, taken: _Design) -> tuple[Note, ...]:
         share = outcome.n_missing / outcome.n
         message = f"{share:.0%} of the outcomes are missing; rows without one are left out, which may not be harmless"
         notes.append(Note(code="OUTCOME_MISSING", message=message, columns=(outcome.name,)))
+    if study.question.estimand == "LATE" and taken.situation.estimand == "WLATE":
+        message = "with these covariates the instruments give a weighted average of compliers' effects (WLATE), not their mean (LATE)"  # fmt: skip
+        notes.append(Note(code="ESTIMAND_WEIGHTED", message=message))
     if study.refuted:
         notes.append(
             Note(

@@ -36,6 +36,8 @@ class Situation:
     estimand: str | None = None
     clustered: bool = False
     weighted: bool = False
+    treated_units: int | None = None  # of a panel, where the treatment says so
+    saturated: bool = False  # no covariates, or a cell for each of their values
 
 
 # Reasons in words with a signed weight each; the sum over reasons orders the admissible methods.
@@ -90,9 +92,12 @@ def _regression(situation: Situation) -> Reasons:
 
 def _outcome_model(situation: Situation) -> Reasons:
     rich = situation.n >= 20 * max(situation.n_covariates, 1)
-    return (
-        ((0.05, "rows enough for a regression in each arm"),) if rich else ((-0.2, "few rows per covariate in an arm"),)
-    )
+    rows = (0.05, "rows enough for a regression in each arm") if rich else (-0.2, "few rows per covariate in an arm")
+    if situation.separated:
+        return (rows, (-0.4, "somewhere one arm is all there is, and its regression is extrapolated to the other"))
+    if situation.overlap is not None and situation.overlap < 0.8:
+        return (rows, (-0.2, f"only {situation.overlap:.0%} of propensities lie in [0.05, 0.95]: beyond, it extrapolates"))
+    return (rows,)
 
 
 def _needs_overlap(situation: Situation) -> Reasons:
@@ -142,16 +147,42 @@ def _instrument(situation: Situation) -> Reasons:
     return ((0.2, "an instrument moves the treatment apart from its hidden causes"), *few)
 
 
+FEW_TREATED = 5  # units, below which their clustered errors say nothing
+
+
+def _few_treated(situation: Situation) -> bool:
+    return situation.treated_units is not None and situation.treated_units < FEW_TREATED
+
+
 def _panel(situation: Situation) -> Reasons:
-    if "first_treated" in situation.roles:
-        return ((0.1, "it is known when each unit began treatment"),)
+    known = ((0.1, "it is known when each unit began treatment"),) if "first_treated" in situation.roles else ()
+    return (*known, *_clustered(situation))
+
+
+def _clustered(situation: Situation) -> Reasons:
+    if _few_treated(situation):
+        return ((-0.5, f"errors cannot be clustered over {situation.treated_units} treated units"),)
     return ()
+
+
+def _donors(situation: Situation) -> Reasons:
+    known = ((0.1, "it is known when each unit began treatment"),) if "first_treated" in situation.roles else ()
+    if _few_treated(situation):
+        return (*known, (0.2, "made for few treated units among many that are not"))
+    return known
+
+
+def _one_treated(situation: Situation) -> Reasons:
+    if situation.treated_units == 1:
+        return (*_donors(situation), (0.1, "one unit is treated, and its course can be followed"))
+    return _donors(situation)
 
 
 def _fixed_effects(situation: Situation) -> Reasons:
     if "first_treated" in situation.roles:
-        return ((-0.2, "units may begin at different times, which two-way fixed effects do not bear"),)
-    return ()
+        varied = (-0.2, "units may begin at different times, which two-way fixed effects do not bear")
+        return (varied, *_clustered(situation))
+    return _clustered(situation)
 
 
 _UNCONFOUNDED = "no unmeasured confounding given the covariates"
@@ -201,11 +232,11 @@ ESTIMATORS: dict[str, Spec] = {
     "mediation": Spec("mediation", ("ATE",), ("mediation",), needs=("mediators",), outcomes=("continuous", "binary"), cost=lambda n, p: 20.0 + n / 1e3, assumes=(_UNCONFOUNDED, "nothing unmeasured moves mediator and outcome", "right models of mediator and outcome", _INTERFERENCE), credibility=0.5, title="Causal mediation", options=("draws", "models")),
     "quantile_effects": Spec("quantile_effects", ("QTE",), _BOTH, needs=("covariates",), outcomes=("continuous", "count"), min_per_arm=30, nuisances="parametric", cost=lambda n, p: 600.0, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity or a right outcome model", _INTERFERENCE), evidence=_needs_overlap, credibility=0.4, title="Quantile effects", options=("quantiles", "draws")),
     "dose_response": Spec("dose_response", ("AD",), _BOTH, needs=("covariates",), treatments=("continuous",), nuisances="learned", cost=lambda n, p: 60.0, assumes=(_UNCONFOUNDED, "every dose of the grid was possible for everyone", "the outcome or the density of the dose is learned well", "a curve without jumps", _INTERFERENCE), evidence=_dose, credibility=0.7, title="Dose and response", options=("grid", "method", "folds", "draws")),
-    "sdid": Spec("sdid", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 100.0, assumes=("weighted controls would move like the treated", "no anticipation", _INTERFERENCE), evidence=_panel, credibility=0.7, title="Synthetic difference in differences", options=("inference",), weights=False),
+    "sdid": Spec("sdid", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 100.0, assumes=("weighted controls would move like the treated", "no anticipation", _INTERFERENCE), evidence=_donors, credibility=0.7, title="Synthetic difference in differences", options=("inference",), weights=False),
     "panel_matching": Spec("panel_matching", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 200.0, assumes=("parallel trends among units with the same treatment history and like covariates", "no anticipation", _INTERFERENCE), evidence=_panel, credibility=0.55, title="Matching on treatment histories (Imai–Kim–Wang)", options=("lags", "leads", "refinement", "size", "lagged_outcome", "draws"), weights=False),
     "its": Spec("its", ("ATT",), ("interrupted_time_series",), needs=("time",), min_per_arm=3, cost=lambda n, p: 2.0, assumes=("the trend before would have gone on", "nothing else changed at the interruption"), credibility=0.5, title="Interrupted time series (segmented regression)", options=("interruption", "seasonality", "period", "lags", "family", "slope"), clusters=False, weights=False),
     "transportability": Spec("transportability", ("ATE",), ("transport",), needs=("population", "covariates"), nuisances="parametric", cost=lambda n, p: 8.0, assumes=("within the source the treatment is as good as random given the covariates", "nothing but the covariates makes effects differ between source and target", "every kind of target unit is found in the source", "a right model of participation or a right outcome model", _INTERFERENCE), credibility=0.6, title="Transport to a target population", options=("score", "normalized")),
-    "synthetic_control": Spec("synthetic_control", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 500.0, assumes=("a weighted mean of donors would have moved like the treated", "no anticipation", _INTERFERENCE), evidence=_panel, credibility=0.6, title="Synthetic control", options=("predictors", "fit_period", "variant", "placebo"), weights=False),
+    "synthetic_control": Spec("synthetic_control", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 500.0, assumes=("a weighted mean of donors would have moved like the treated", "no anticipation", _INTERFERENCE), evidence=_one_treated, credibility=0.6, title="Synthetic control", options=("predictors", "fit_period", "variant", "placebo"), weights=False),
 }  # fmt: skip
 
 ALIASES = {

@@ -6,6 +6,7 @@ observables. Randomisation is declared or described, never inferred from balance
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -18,6 +19,11 @@ from causal_orchestrator.results import Balance, Design, Structure
 # Holm's familywise level at which imbalance refutes a declared randomisation: far below what chance or stratified
 # assignment produces, so that only a wrong declaration trips it.
 REFUTATION_LEVEL = 1e-4
+
+# Words with which a question asks how an effect comes about.
+_MEANS = re.compile(
+    r"\b(mediat\w*|indirect\w*|mechanism\w*|pathways?|channels?|through|via|because of)\b", re.IGNORECASE
+)
 
 # Words that make a column of two times the mark of a change in between.
 _AFTER = frozenset({"after", "post", "posttest", "endline", "followup"})
@@ -67,6 +73,7 @@ def cases(
     refuted: Sequence[str] = (),
     n_periods: int | None = None,
     n_switching_units: int | None = None,
+    frontdoor: Sequence[str] = (),
 ) -> Cases:
     """Return the designs that the evidence speaks for, in the order of credibility.
 
@@ -86,12 +93,17 @@ def cases(
         How many times there are (Profile.n_periods).
     n_switching_units : int, optional
         Units whose treatment changes over time, where that is known.
+    frontdoor : sequence of str
+        Mediators that by a trusted graph carry all of the effect, where no set of covariates closes every backdoor.
     """
     checks = {
+        "mediation": _mediation(question),
         "randomized": _randomized(question, proposed, refuted),
         "discontinuity": _discontinuity(question),
         "instrument": _instrument(instruments),
         "panel": _panel(question, structure, n_periods, n_switching_units),
+        "interrupted_time_series": _interrupted(question, structure),
+        "frontdoor": _frontdoor(frontdoor),
         "unconfoundedness": (True, "every common cause of treatment and outcome is assumed to be among the covariates"),
     }
     return Cases(
@@ -137,3 +149,24 @@ def _panel(
     if n_periods == 2 and set(words(question.time)) & _AFTER:
         return True, f"groups are seen before and after a change, which {shown(question.time)!r} marks"
     return False, "there are several times, but no change of treatment is known"
+
+
+def _interrupted(question: Question, structure: Structure) -> tuple[bool, str]:
+    if structure == "time_series" and question.time is not None:
+        return True, "one series is seen before and after a change that the treatment marks"
+    return False, "the table is not one series in time"
+
+
+def _frontdoor(mediators: Sequence[str]) -> tuple[bool, str]:
+    if mediators:
+        names = ", ".join(repr(shown(name)) for name in mediators)
+        return True, f"by the graph all of the effect runs through {names}"
+    return False, "no graph shows a mediator that carries all of the effect"
+
+
+def _mediation(question: Question) -> tuple[bool, str]:
+    if not question.mediators:
+        return False, "no mediator was named"
+    if not _MEANS.search(question.query):
+        return False, "a mediator is named, but the question is about the whole effect"
+    return True, "the question asks how much of the effect runs through the mediators that it names"

@@ -46,6 +46,10 @@ def options(key: str, situation: Situation) -> dict[str, Any]:
     spec = estimators.ESTIMATORS[key]
     if situation.estimand not in spec.estimands:
         return {}
+    if key == "event_study":
+        return {"aggregation": "simple"}  # the mean over treated rows, as the other panel methods have it
+    if key == "its" and situation.outcome_kind == "count" and "offset" in situation.roles:
+        return {"family": "quasipoisson"}
     if "adjustment" in spec.options:
         lin = situation.estimand == "ATE" and situation.n_covariates and situation.treatment_kind != "continuous"
         return {"adjustment": "lin"} if lin else {}

@@ -11,7 +11,6 @@ import numpy as np
 from causal_orchestrator.errors import NotApplicable
 from causal_orchestrator.numerics import iv
 from causal_orchestrator.results import SensitivityResult
-from causal_orchestrator.sensitivity import robustness_value
 
 if TYPE_CHECKING:
     from causal_orchestrator.problem import Estimate, Problem
@@ -23,12 +22,17 @@ def analyse(
     *,
     refit: Callable[[Problem], Estimate] | None = None,
     seed: int = 0,
+    robustness: Callable[[Problem, Estimate], SensitivityResult],
 ) -> SensitivityResult:
     """Ask of the instrument's own effect on the outcome what is asked of a treatment that was not randomised.
 
     A test that the effect is zero is a test that the reduced form is: what explains the reduced form away explains the
     effect away (Anderson and Rubin). Several instruments are taken as the one combination that predicts the treatment
     best. Passes if a hidden common cause as strong as the strongest covariate would change nothing.
+
+    Parameters
+    ----------
+    robustness : the analysis `robustness_value`.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def analyse(
         design = np.column_stack([np.ones(whole.n), instruments, whole.covariates])
         first = np.linalg.lstsq(design, whole.treatment, rcond=None)[0][1 : 1 + instruments.shape[1]]
         instruments = (instruments @ first)[:, None]
-    found = robustness_value.analyse(
+    found = robustness(
         whole.change(treatment=instruments[:, 0]), replace(estimate, method="reduced_form")
     )
     told = "For the instrument's own effect on the outcome: " + found.interpretation

@@ -11,6 +11,7 @@ from scipy import stats
 
 from causal_orchestrator.errors import NotApplicable
 from causal_orchestrator.numerics.inference import sum_by
+from causal_orchestrator.numerics.linear import least_squares
 from causal_orchestrator.numerics.logit import fit_logit
 from causal_orchestrator.results import SensitivityResult
 
@@ -33,8 +34,9 @@ def analyse(
     """Test what follows if the instrument is random, works through the treatment alone and moves nobody against it.
 
     Then the treated with any given outcome must be no fewer where the instrument is on than where it is off, and the
-    untreated no more. Each inequality is tested in cells of the outcome, weighted by the chance of the instrument given
-    the covariates; the smallest p-value counts, times their number. A pass does not prove the assumptions.
+    untreated no more. Each inequality is tested in cells of what the covariates leave of the outcome (it holds for any
+    function of both), weighted by the chance of the instrument given the covariates; the smallest p-value counts, times
+    their number. A pass does not prove the assumptions.
 
     Returns
     -------
@@ -51,8 +53,9 @@ def analyse(
     Kitagawa (2015), https://doi.org/10.3982/ECTA11974; Mourifié & Wan (2017), https://doi.org/10.1162/REST_a_00622.
     """
     on = _instrument(problem)
-    d, y = problem.treatment, problem.outcome
-    chance = fit_logit(np.column_stack([np.ones(problem.n), problem.covariates]), on, problem.weights).probability
+    d, design = problem.treatment, np.column_stack([np.ones(problem.n), problem.covariates])
+    y = least_squares(design, problem.outcome, problem.weights).residuals
+    chance = fit_logit(design, on, problem.weights).probability
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
     contrast = weights * (on / np.clip(chance, 0.01, None) - (1 - on) / np.clip(1 - chance, 0.01, None))
     toward = 1.0 if float(contrast @ d) >= 0 else -1.0
