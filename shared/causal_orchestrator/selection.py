@@ -28,6 +28,7 @@ WEIGHTS: Mapping[str, float] = {"balance": 0.35, "fit": 0.45, "calibration": 0.2
 TIERS = (("excellent", 0.25), ("good", 0.45), ("acceptable", 0.65), ("poor", 0.80), ("unreliable", np.inf))
 WARNING = 0.65
 GAP = 0.05
+POLICIES = ("POLICY_VALUE", "POLICY_GAIN")  # say what policies are worth, and have no effect function
 
 # What counts as fully wrong: a mean squared difference of a quarter SD, a calibration error of ten points. The fit
 # part is one half where the effect function is a quarter of the outcome's SD away from what the scores show.
@@ -229,7 +230,11 @@ def _energies(problem: Problem, estimates: Mapping[str, Estimate]) -> dict[str, 
     if problem.treatment_kind != "binary" or not problem.covariates.shape[1]:
         return {}
     scores = pseudo_outcomes(problem)
-    return {name: score_estimate(problem, found, scores=scores) for name, found in estimates.items()}
+    return {
+        name: score_estimate(problem, found, scores=scores)
+        for name, found in estimates.items()
+        if found.estimand not in POLICIES
+    }
 
 
 def _preferred(

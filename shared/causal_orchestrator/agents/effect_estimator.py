@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from causal_orchestrator import estimators, selection
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import CausalError, EstimationError, InputError, NotApplicable
-from causal_orchestrator.numerics.inference import influence_covariance, p_value, simultaneous_critical_value
+from causal_orchestrator.numerics import heterogeneity
+from causal_orchestrator.numerics.inference import critical_value, p_value, simultaneous_critical_value
 from causal_orchestrator.problem import Estimate, Problem, build, nuisances_to_parquet, plain
 from causal_orchestrator.question import Question
 from causal_orchestrator.results import (
@@ -37,7 +38,9 @@ MORE_REPEATS = 20
 MAX_MODIFIERS = 8
 MIN_SUBGROUP = 30
 MAX_GROUPS = 6
-CURVE_ROWS = 50_000  # rows above which learned methods run with the plan's adjustment set only
+ALPHA = 0.05
+# Rows and costs (in least-squares fits) above which a learned and any method run with the plan's adjustment set only.
+CURVE_ROWS, CURVE_COST = 50_000, 2_000.0
 
 
 def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
@@ -67,7 +70,7 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     found = {a.effect.method: a.estimate for a in attempts if a.estimate is not None and a.effect.role != "exploratory"}
     chosen = _select(problem, plan, attempts, found)
     curve = _specification_curve(frame, problem, plan, sets, found)
-    heterogeneity = _heterogeneity(frame, problem, plan)
+    differs, by_row = _heterogeneity(frame, problem, plan, found)
     scored = {e.method: e for e in chosen.evaluations}
     effects = tuple(_finished(a.effect, problem, scored.get(a.effect.method)) for a in attempts)
     result = Effects(
@@ -79,13 +82,13 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
                 "rehearsal": _rehearsed(job),
             }
         ),
-        heterogeneity=plain(heterogeneity),
+        heterogeneity=plain(differs),
         specification_curve=tuple(plain(row) for row in curve),
         diagnostics=_diagnostics(chosen),
         outcome_scale=_outcome_scale(problem),
         warnings=(*problem.notes, *_notes(effects, plan)),
     )
-    return Output(result, _files(job, problem))
+    return Output(result, _files(job, problem, by_row, found.get("policy_learning")))
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,8 @@ def _finished(effect: Effect, problem: Problem, evaluation: Any) -> Effect:
         return effect
     scale = _outcome_scale(problem).get("control_std") or _outcome_scale(problem)["std"]
     score = {"energy_score": evaluation.score, "energy_components": evaluation.parts} if evaluation is not None and effect.role != "exploratory" else {}  # fmt: skip
-    return effect.model_copy(update={**score, "standardized": effect.estimate / scale if scale else None})
+    differs = effect.estimand != "POLICY_VALUE"  # a mean outcome is no difference of two
+    return effect.model_copy(update={**score, "standardized": effect.estimate / scale if scale and differs else None})
 
 
 def _outcome_scale(problem: Problem) -> dict[str, float]:
@@ -219,13 +223,14 @@ def _specification_curve(
     rows: list[dict[str, Any]] = []
     for name, columns in sets.items():
         if set(columns) == set(plan.adjustment_set):
-            rows += [_specification(name, columns, estimate) for estimate in found.values()]
+            rows += [_specification(name, columns, e) for e in found.values() if e.estimand not in selection.POLICIES]
             continue
         other = _adjusted(frame, problem, plan.question, columns)
-        for method in found:
+        for method in (name for name, e in found.items() if e.estimand not in selection.POLICIES):
             spec = estimators.ESTIMATORS[method]
             blind = not columns and "covariates" in spec.needs
-            if blind or method == "difference_in_means" or (spec.nuisances == "learned" and problem.n > CURVE_ROWS):
+            slow = spec.nuisances == "learned" and problem.n > CURVE_ROWS
+            if blind or slow or method == "difference_in_means" or spec.cost(problem.n, len(columns)) > CURVE_COST:
                 continue
             attempt = _attempt(method, other, plan, "exploratory")
             if attempt.estimate is not None:
@@ -252,22 +257,86 @@ def _specification(name: str, columns: Sequence[str], estimate: Estimate) -> dic
     }
 
 
-# --- subgroups ------------------------------------------------------------------------------------------------------
+# --- where the effect differs ---------------------------------------------------------------------------------------
 
 
-def _heterogeneity(frame: pd.DataFrame, problem: Problem, plan: Plan) -> dict[str, Any]:
-    """Average effects in subgroups from doubly robust scores, with intervals that hold together (GATES).
+def _heterogeneity(
+    frame: pd.DataFrame, problem: Problem, plan: Plan, found: Mapping[str, Estimate]
+) -> tuple[dict[str, Any], Estimate | None]:
+    """Return what doubly robust scores say about who gains more, and the estimate that gives each row's effect.
 
-    References
-    ----------
-    Chernozhukov et al. (2018), https://arxiv.org/abs/1712.04802; Semenova & Chernozhukov (2021),
-    https://doi.org/10.1093/ectj/utaa027.
+    The effects by row are those of the most credible method that learned them on other rows, whatever they look like.
     """
-    modifiers = plan.question.effect_modifiers or plan.adjustment_set[:MAX_MODIFIERS]
+    learned = found.get("policy_learning")
+    told: dict[str, Any] = {"policy": _policy(learned)} if learned is not None else {}
     if problem.treatment_kind != "binary" or not problem.covariates.shape[1]:
-        return {}
+        return told, None
+    modifiers = plan.question.effect_modifiers or plan.adjustment_set[:MAX_MODIFIERS]
     scores = selection.pseudo_outcomes(problem)
-    w = np.ones(problem.n) if problem.weights is None else problem.weights
+    told |= _subgroups(frame, problem, modifiers, scores)
+    chosen = [j for j, source in enumerate(problem.covariate_sources) if source in modifiers]
+    names = [problem.covariate_names[j] for j in chosen]
+    told["projection"] = heterogeneity.projection(
+        scores, problem.covariates[:, chosen], names, weights=problem.weights, cluster=problem.cluster,
+        confidence_level=problem.confidence_level, seed=problem.seed,
+    )  # fmt: skip
+    by_row = _by_row(found)
+    if by_row is not None and by_row.cate is not None:
+        told["cate"] = {"method": by_row.method, **by_row.details["heterogeneity"]}
+        told["landscape"] = _landscape(problem, by_row.cate, told["projection"])
+    told["evidence"] = _evidence(told, float(plan.thresholds.get("familywise_alpha", ALPHA)))
+    return told, by_row
+
+
+def _by_row(found: Mapping[str, Estimate]) -> Estimate | None:
+    able = [e for e in found.values() if e.cate is not None and "heterogeneity" in e.details]
+    return min(able, key=lambda e: (-estimators.ESTIMATORS[e.method].credibility, e.method), default=None)
+
+
+def _policy(estimate: Estimate) -> dict[str, Any]:
+    """Return whom the learned policy treats and what it is worth, beside the other policies."""
+    gain = {key: getattr(estimate, key) for key in ("estimate", "std_error", "ci_lower", "ci_upper", "p_value")}
+    details = {
+        key: value for key, value in estimate.details.items() if key in ("tree", "share", "spent", "budget", "depth")
+    }
+    values = [row.model_dump(include={"term", "estimate", "std_error", "ci_lower", "ci_upper"}) for row in estimate.rows[1:]]  # fmt: skip
+    return {"gain": gain, "values": values, **details, "stability": estimate.diagnostics["stability"]["value"]}
+
+
+def _landscape(problem: Problem, cate: Floats, projected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return mean effects over the two covariates of more than two values with which the effects go most."""
+    rows = sorted(projected.get("rows", ()), key=lambda row: -abs(row["estimate"]) / (row["std_error"] or np.inf))
+    places = [problem.covariate_names.index(row["term"]) for row in rows]
+    smooth = [j for j in places if len(np.unique(problem.covariates[:2_000, j])) > MAX_GROUPS][:2]
+    if len(smooth) < 2:
+        return {}
+    drawn = heterogeneity.landscape(cate, *(problem.covariates[:, j] for j in smooth))
+    return {"covariates": [problem.covariate_names[j] for j in smooth], **drawn} if drawn else {}
+
+
+def _evidence(told: Mapping[str, Any], alpha: float) -> dict[str, Any]:
+    """Return the tests of equal effects (Holm over all), and whether one of them finds a difference."""
+    tests = {}
+    if told.get("projection"):
+        tests["linear in the modifiers"] = told["projection"]["p_value"]
+    for name, key in (("calibration", "best_linear_predictor"), ("ranking", "autoc")):
+        if key in told.get("cate", {}):
+            tests[name] = _upper(told["cate"][key])
+    ranked = sorted((p, name) for name, p in tests.items() if p is not None)
+    adjusted: dict[str, float] = {}
+    for place, (p, name) in enumerate(ranked):
+        adjusted[name] = max([min(1.0, p * (len(ranked) - place)), *adjusted.values()])
+    return {"p_values_holm": adjusted, "alpha": alpha, "detected": any(p < alpha for p in adjusted.values())}
+
+
+def _upper(row: Mapping[str, Any]) -> float | None:
+    """Return the one-sided p-value: a learner that sorts rows the wrong way has found nothing."""
+    p, value = row["p_value"], row.get("slope", row.get("estimate"))
+    return None if p is None or value is None else p / 2 if value > 0 else 1 - p / 2
+
+
+def _subgroups(frame: pd.DataFrame, problem: Problem, modifiers: Sequence[str], scores: Floats) -> dict[str, Any]:
+    """Average effects in subgroups, with intervals that hold together."""
     labels, members, of = [], [], []
     for modifier in modifiers:
         for label, inside in _groups(modifier, frame[modifier].iloc[problem.rows]):
@@ -277,10 +346,7 @@ def _heterogeneity(frame: pd.DataFrame, problem: Problem, plan: Plan) -> dict[st
                 of.append(modifier)
     if not labels:
         return {}
-    shares = np.column_stack(members) * w[:, None]
-    means = scores @ shares / shares.sum(axis=0)
-    influence = shares * (scores[:, None] - means) / shares.mean(axis=0)
-    covariance = influence_covariance(influence, problem.cluster)
+    means, covariance = heterogeneity.subgroups(scores, np.column_stack(members).astype(np.float64), weights=problem.weights, cluster=problem.cluster)  # fmt: skip
     critical = simultaneous_critical_value(covariance, problem.confidence_level, seed=problem.seed)
     errors = np.sqrt(np.diag(covariance))
     rows = [
@@ -358,9 +424,24 @@ def _notes(effects: Sequence[Effect], plan: Plan) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def _files(job: JobView, problem: Problem) -> dict[str, Any]:
-    """Return the learned nuisances, where they were fitted."""
+def _files(job: JobView, problem: Problem, by_row: Estimate | None, policy: Estimate | None) -> dict[str, Any]:
+    """Return the learned nuisances, where they were fitted, and each row's effect and treatment by the policy."""
     snapshot = job.get("dataset_fetcher", Snapshot)
     if problem.treatment_kind != "binary" or not problem.covariates.shape[1]:
         return {}
-    return {"nuisances.parquet": nuisances_to_parquet(problem, snapshot_sha256=snapshot.sha256 if snapshot else "")}
+    files = {"nuisances.parquet": nuisances_to_parquet(problem, snapshot_sha256=snapshot.sha256 if snapshot else "")}
+    if by_row is not None and by_row.cate is not None:
+        files["cate.parquet"] = _cate_file(problem, by_row, by_row.cate, policy)
+    return files
+
+
+def _cate_file(problem: Problem, by_row: Estimate, cate: Floats, policy: Estimate | None) -> bytes:
+    """Return a Parquet file: row of the table, its effect, pointwise interval where there is one, and the policy's."""
+    columns: dict[str, Any] = {"row": problem.rows, "effect": cate}
+    if by_row.cate_std_error is not None:
+        margin = critical_value(problem.confidence_level) * by_row.cate_std_error
+        columns |= {"std_error": by_row.cate_std_error, "ci_lower": cate - margin, "ci_upper": cate + margin}
+    if policy is not None:
+        columns["policy"] = policy.details["assigned"].astype(str)
+    table = pd.DataFrame(columns).assign(method=by_row.method).sort_values("row", ignore_index=True)
+    return bytes(table.to_parquet(None, index=False, compression="zstd"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from causal_orchestrator.numerics.inference import (
     critical_value,
@@ -13,12 +15,15 @@ from causal_orchestrator.numerics.inference import (
     p_value,
     simultaneous_critical_value,
 )
-from causal_orchestrator.numerics.linear import least_squares
+from causal_orchestrator.numerics.linear import independent_columns, least_squares
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 GROUPS = 5
+SHARES = np.linspace(0.05, 1.0, 20)
+NEAR = 0.05  # ranks on either side from which the mean score at a cut is taken
+BARS, GRID, SMALL_CELL = 24, 8, 10
 
 
 def describe(
@@ -43,7 +48,8 @@ def describe(
     -------
     dict
         ``groups``: mean score by fifths of `cate` with simultaneous intervals; ``best_linear_predictor``: mean effect
-        and slope of the scores on `cate` (one if it is calibrated); ``autoc`` and ``qini`` with standard errors.
+        and slope of the scores on `cate` (one if it is calibrated); ``autoc`` and ``qini`` with standard errors;
+        ``curve``: see `gain_curve`; ``histogram`` of `cate` where no bar shows fewer than ten rows.
 
     References
     ----------
@@ -56,9 +62,11 @@ def describe(
         "standard_deviation": float(np.sqrt(np.average((cate - np.average(cate, weights=w)) ** 2, weights=w))),
         "quantiles": dict(zip(("5%", "25%", "50%", "75%", "95%"), np.quantile(cate, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist(), strict=True)),
     }  # fmt: skip
+    told["histogram"] = histogram(cate)
     if not np.ptp(cate) > 1e-9 * max(float(np.abs(cate).max()), np.finfo(float).tiny):
         return told
     told["groups"] = _groups(cate, scores, w, cluster, confidence_level, seed)
+    told["curve"] = gain_curve(cate, scores, w, cluster, confidence_level, seed)
     told["best_linear_predictor"] = _best_linear_predictor(cate, scores, w, cluster)
     for name in ("autoc", "qini"):
         value, influence = targeting(cate, scores, w, curve=name)
@@ -95,6 +103,7 @@ def _best_linear_predictor(cate: Floats, scores: Floats, w: Floats, cluster: Cod
         "slope": float(slope),
         "slope_std_error": float(errors[1]),
         "p_value": p_value(float(slope), float(errors[1])),
+        "p_value_calibrated": p_value(float(slope) - 1, float(errors[1])),
     }
 
 
@@ -132,3 +141,147 @@ def targeting(cate: Floats, scores: Floats, w: Floats, *, curve: str) -> tuple[f
     influence = np.zeros(len(cate))
     influence[order] = w[order] / w.mean() * (scores[order] * g[group] - value + through)
     return value, influence
+
+
+def histogram(cate: Floats) -> dict[str, Any]:
+    """Return edges and counts of the effects, bars of fewer than ten rows left out at the ends and joined inside."""
+    if len(cate) < 2 * SMALL_CELL or not np.ptp(cate) > 0:
+        return {}
+    low, high = np.sort(cate)[[SMALL_CELL - 1, -SMALL_CELL]]
+    if not high > low:
+        return {}
+    counts, edges = np.histogram(np.clip(cate, low, high), bins=BARS, range=(low, high))
+    kept, sums, run = [float(edges[0])], [], 0
+    for count, edge in zip(counts.tolist(), edges[1:].tolist(), strict=True):
+        run += count
+        if run >= SMALL_CELL:
+            kept.append(edge)
+            sums.append(run)
+            run = 0
+    if run and sums:
+        sums[-1] += run
+        kept[-1] = float(edges[-1])
+    return {"edges": kept, "counts": sums}
+
+
+def gain_curve(cate: Floats, scores: Floats, w: Floats, cluster: Codes | None, level: float, seed: int) -> list[dict[str, float]]:  # fmt: skip
+    """Return what treating the share of rows with the highest `cate` gains per row of the population (uplift curve).
+
+    With q the cut of `cate` at share u, the gain is E[score · 1(cate ≥ q)]; its influence function accounts for q being
+    estimated. Intervals hold together over the shares; ``random`` is what treating as many at random would gain.
+
+    References
+    ----------
+    Radcliffe (2007), "Using control groups to target on predicted lift"; Yadlowsky et al. (2025),
+    https://doi.org/10.1080/01621459.2024.2393466, for the influence function.
+    """
+    rank = _ranks(cate, w)
+    mean = float(np.average(scores, weights=w))
+    gains, influences = [], []
+    for share in SHARES:
+        top = np.clip((share - rank[0]) / (rank[1] - rank[0]), 0.0, 1.0)  # tied rows are taken in part
+        middle = rank.mean(axis=0)
+        near = np.abs(middle - share) <= NEAR
+        at_cut = float(np.average(scores[near], weights=w[near])) if near.any() and share < 1 else 0.0
+        gains.append(float(np.average(scores * top, weights=w)))
+        influences.append(w / w.mean() * (top * scores - gains[-1] - at_cut * (top - share)))
+    covariance = influence_covariance(np.column_stack(influences), cluster)
+    errors, critical = np.sqrt(np.diag(covariance)), simultaneous_critical_value(covariance, level, seed=seed)
+    return [
+        {"share": float(u), "gain": g, "random": float(u) * mean, "std_error": float(e), "ci_lower": float(g - critical * e), "ci_upper": float(g + critical * e)}
+        for u, g, e in zip(SHARES, gains, errors, strict=True)
+    ]  # fmt: skip
+
+
+def _ranks(cate: Floats, w: Floats) -> Floats:
+    """Return for each row the shares (2, n) at which it and those tied with it begin and end, from the top."""
+    group = np.unique(-cate, return_inverse=True)[1]
+    mass = np.bincount(group, w)
+    end = np.cumsum(mass) / mass.sum()
+    return np.stack([np.concatenate([[0.0], end[:-1]])[group], end[group]])
+
+
+# --- subgroups and projections --------------------------------------------------------------------------------------
+
+
+def subgroups(
+    scores: Floats, members: Floats, *, weights: Floats | None, cluster: Codes | None
+) -> tuple[Floats, Floats]:
+    """Return the mean score (g,) of each group of rows, and their joint covariance (g, g).
+
+    Parameters
+    ----------
+    members : shape (n, g)
+        0/1: who belongs to which group; groups may overlap.
+
+    References
+    ----------
+    Chernozhukov, Demirer, Duflo & Fernández-Val (2018), https://arxiv.org/abs/1712.04802; Semenova & Chernozhukov
+    (2021), https://doi.org/10.1093/ectj/utaa027.
+    """
+    shares = members * (np.ones(len(scores)) if weights is None else weights)[:, None]
+    means = scores @ shares / shares.sum(axis=0)
+    return means, influence_covariance(shares * (scores[:, None] - means) / shares.mean(axis=0), cluster)
+
+
+def projection(
+    scores: Floats,
+    covariates: Floats,
+    names: Sequence[str],
+    *,
+    weights: Floats | None,
+    cluster: Codes | None,
+    confidence_level: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the best linear projection of the effect on covariates, and the test that it is the same for all.
+
+    Coefficients are per standard deviation of the covariate; intervals hold together. The p-value is that of Wald's
+    test that all are zero.
+
+    References
+    ----------
+    Semenova & Chernozhukov (2021), https://doi.org/10.1093/ectj/utaa027.
+    """
+    w = np.ones(len(scores)) if weights is None else weights
+    spread = covariates.std(axis=0)
+    centred = (covariates - np.average(covariates, axis=0, weights=w)) / np.where(spread > 0, spread, 1.0)
+    kept = independent_columns(np.column_stack([np.ones(len(scores)), centred]))[1:] - 1
+    if not len(kept) or len(scores) <= 2 * len(kept):
+        return {}
+    design = np.column_stack([np.ones(len(scores)), centred[:, kept]])
+    fit = least_squares(design, scores, weights)
+    bread = np.linalg.inv((design * w[:, None]).T @ design / len(scores))
+    covariance = influence_covariance((design * (w * fit.residuals)[:, None]) @ bread, cluster)[1:, 1:]
+    slopes, errors = fit.coefficients[1:], np.sqrt(np.diag(covariance))
+    critical = simultaneous_critical_value(covariance, confidence_level, seed=seed)
+    statistic = float(slopes @ np.linalg.solve(covariance, slopes))
+    rows = [
+        {"term": names[j], "estimate": float(b), "std_error": float(e), "ci_lower": float(b - critical * e), "ci_upper": float(b + critical * e), "p_value": p_value(float(b), float(e))}
+        for j, b, e in zip(kept.tolist(), slopes, errors, strict=True)
+    ]  # fmt: skip
+    return {
+        "rows": rows,
+        "statistic": statistic,
+        "df": len(kept),
+        "p_value": float(stats.chi2.sf(statistic, len(kept))),
+    }
+
+
+def landscape(cate: Floats, first: Floats, second: Floats) -> dict[str, Any]:
+    """Return mean effects over a grid of quantiles of two covariates; cells of fewer than ten rows are empty.
+
+    ``effect[i][j]`` is for the i-th cell of the first and the j-th of the second covariate.
+    """
+    edges = [np.unique(np.quantile(x, np.linspace(0.02, 0.98, GRID + 1))) for x in (first, second)]
+    if min(len(e) for e in edges) < 3:
+        return {}
+    inside = [(x >= e[0]) & (x <= e[-1]) for x, e in zip((first, second), edges, strict=True)]
+    both = inside[0] & inside[1]
+    places = [np.clip(np.searchsorted(e, x[both], side="right") - 1, 0, len(e) - 2) for x, e in zip((first, second), edges, strict=True)]  # fmt: skip
+    shape = (len(edges[0]) - 1, len(edges[1]) - 1)
+    cell = places[0] * shape[1] + places[1]
+    count = np.bincount(cell, minlength=shape[0] * shape[1])
+    total = np.bincount(cell, cate[both], minlength=shape[0] * shape[1])
+    mean = np.where(count >= SMALL_CELL, total / np.maximum(count, 1), np.nan).reshape(shape)
+    return {"edges": [e.tolist() for e in edges], "effect": [[None if np.isnan(v) else float(v) for v in row] for row in mean]}  # fmt: skip
