@@ -30,12 +30,13 @@ QUICK = {"learners": ("linear",), "folds": 2, "repeats": 1}
 SUITED = {
     "causal_forest": {"trees": 16},
     "quantile_effects": {"draws": 50},
+    "bsts": {"trend": "level"},
     # Lagged outcomes pull units of different levels together, which differ for good in these data.
     "panel_matching": {"lagged_outcome": False},
     "cem": {"bins": 5, "bias_adjustment": True},
 }
 
-SLOW = {"quantile_effects", "causal_forest", "dose_response"}
+SLOW = {"quantile_effects", "causal_forest", "dose_response", "bsts"}
 
 LEARNED = {m for m in EVERY if ESTIMATORS[m].nuisances == "learned"}
 SMALL_SAMPLE = 0.02  # (n-1)/(n-k) is not the same at n and 2n
@@ -60,7 +61,7 @@ DATA = {
 PANEL = {m for m in EVERY if ESTIMATORS[m].designs[0] in ("panel", "interrupted_time_series")}
 
 
-OWN_DATA = {"rdd_fuzzy": "cutoff_fuzzy", "off_policy": "confounded_policy", "dose_response": "confounded_dose"}
+OWN_DATA = {"rdd_fuzzy": "cutoff_fuzzy", "off_policy": "confounded_policy", "dose_response": "confounded_dose", "bsts": "forecastable"}
 
 
 def design_of(method):

@@ -55,7 +55,8 @@ class Spec:
     `needs` are roles (names of Question's fields). `credibility` in [0, 1] is what the method is worth where its
     assumptions hold; `evidence` adds what the situation says for or against it. `cost` is in units of one OLS fit.
     `assumes` are in words. `nuisances` says which of the shared fits it takes. `library` is what it cannot do
-    without, which `extra` brings.
+    without, which `extra` brings. A method that `combines` estimates of others runs where the plan's strategy is
+    ``ensemble`` or a person names it, and is left out where methods are compared.
     """
 
     module: str
@@ -76,6 +77,7 @@ class Spec:
     library: str | None = None
     clusters: bool = True
     weights: bool = True
+    combines: bool = False
 
 
 def _experiment(situation: Situation) -> Reasons:
@@ -96,7 +98,10 @@ def _outcome_model(situation: Situation) -> Reasons:
     if situation.separated:
         return (rows, (-0.4, "somewhere one arm is all there is, and its regression is extrapolated to the other"))
     if situation.overlap is not None and situation.overlap < 0.8:
-        return (rows, (-0.2, f"only {situation.overlap:.0%} of propensities lie in [0.05, 0.95]: beyond, it extrapolates"))
+        return (
+            rows,
+            (-0.2, f"only {situation.overlap:.0%} of propensities lie in [0.05, 0.95]: beyond, it extrapolates"),
+        )
     return (rows,)
 
 
@@ -206,6 +211,7 @@ ESTIMATORS: dict[str, Spec] = {
     "double_ml": Spec("double_ml", ("PLR",), _BOTH, needs=("covariates",), treatments=(*_LEVELS, "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, "the effect is added to what covariates explain", _INTERFERENCE), evidence=_learns, credibility=0.75, title="Double machine learning (partially linear)", options=("learners", "folds", "repeats")),
     "entropy_balancing": Spec("entropy_balancing", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, cost=lambda n, p: 10.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the odds of treatment or the outcome follow the balanced moments", _INTERFERENCE), evidence=_needs_overlap, credibility=0.6, title="Entropy balancing", options=("estimand", "moments")),
     "cem": Spec("cem", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "little confounding is left within cells of coarsened covariates", _INTERFERENCE), evidence=_cells, credibility=0.45, title="Coarsened exact matching", options=("estimand", "bins", "bias_adjustment"), clusters=False),
+    "short_stack": Spec("short_stack", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 100.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.84, title="Combination of doubly robust estimates, one per learner", options=("estimand", "learners", "folds", "repeats", "trim"), combines=True),
     "tmle": Spec("tmle", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.82, title="Targeted maximum likelihood", options=("estimand", "learners", "folds", "repeats", "trim")),
     "double_ml_irm": Spec("double_ml_irm", ("ATE", "ATT"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.8, title="Double machine learning (interactive)", options=("estimand", "learners", "folds", "repeats", "trim")),
     "double_ml_iv": Spec("double_ml_iv", ("WLATE",), ("instrument",), needs=("instruments", "covariates"), treatments=("binary", "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 60.0, assumes=(*_INSTRUMENT, "the effect is added to what covariates explain"), evidence=_instrument, credibility=0.57, title="Double machine learning with instruments (partially linear)", options=("learners", "folds", "repeats")),
@@ -236,6 +242,7 @@ ESTIMATORS: dict[str, Spec] = {
     "panel_matching": Spec("panel_matching", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 200.0, assumes=("parallel trends among units with the same treatment history and like covariates", "no anticipation", _INTERFERENCE), evidence=_panel, credibility=0.55, title="Matching on treatment histories (Imai–Kim–Wang)", options=("lags", "leads", "refinement", "size", "lagged_outcome", "draws"), weights=False),
     "its": Spec("its", ("ATT",), ("interrupted_time_series",), needs=("time",), min_per_arm=3, cost=lambda n, p: 2.0, assumes=("the trend before would have gone on", "nothing else changed at the interruption"), credibility=0.5, title="Interrupted time series (segmented regression)", options=("interruption", "seasonality", "period", "lags", "family", "slope"), clusters=False, weights=False),
     "transportability": Spec("transportability", ("ATE",), ("transport",), needs=("population", "covariates"), nuisances="parametric", cost=lambda n, p: 8.0, assumes=("within the source the treatment is as good as random given the covariates", "nothing but the covariates makes effects differ between source and target", "every kind of target unit is found in the source", "a right model of participation or a right outcome model", _INTERFERENCE), credibility=0.6, title="Transport to a target population", options=("score", "normalized")),
+    "bsts": Spec("bsts", ("ATT",), ("interrupted_time_series",), needs=("time",), min_per_arm=1, cost=lambda n, p: 1_000.0, assumes=("the series would have gone on as before, with the control series as before", "the interruption did not move the control series", "nothing else changed at the interruption"), credibility=0.55, title="Structural time-series forecast", options=("interruption", "seasonality", "period", "lags", "trend"), clusters=False, weights=False),
     "synthetic_control": Spec("synthetic_control", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 500.0, assumes=("a weighted mean of donors would have moved like the treated", "no anticipation", _INTERFERENCE), evidence=_one_treated, credibility=0.6, title="Synthetic control", options=("predictors", "fit_period", "variant", "placebo"), weights=False),
 }  # fmt: skip
 

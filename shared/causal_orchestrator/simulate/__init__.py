@@ -29,6 +29,7 @@ SIMULATIONS: dict[str, Callable[..., Simulated]] = {
     "panel_block": panel.block,
     "panel_staggered": panel.staggered,
     "interrupted": panel.interrupted,
+    "forecastable": panel.forecastable,
     "encouraged": iv.encouraged,
     "encouraged_dose": iv.dose,
     "encouraged_types": iv.types,

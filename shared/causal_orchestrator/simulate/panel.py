@@ -67,6 +67,18 @@ def interrupted(n: int, *, seed: int, effect: float = 1.0, persistence: float = 
     return make(cell, question, effect * t.astype(np.float64), t, **same(effect))
 
 
+def forecastable(n: int, *, seed: int, effect: float = 1.0, walk: float = 0.01) -> Simulated:
+    """Interrupt one series near its end; its level walks at random and two control series move with it."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(n) * 1.0
+    t = time >= n - min(40, n // 5)
+    x = np.cumsum(rng.standard_normal((n, 2)), axis=0) / 4 + rng.standard_normal((n, 2))
+    y = x.sum(axis=1) + np.cumsum(walk * rng.standard_normal(n)) + effect * t + 0.3 * rng.standard_normal(n)
+    question = Question(treatment="t", outcome="y", covariates=names(2), time="period")
+    cell = {"t": t * 1.0, "y": y, "x0": x[:, 0], "x1": x[:, 1], "period": time}
+    return make(cell, question, effect * t.astype(np.float64), t, **same(effect))
+
+
 def block(n: int, *, seed: int, effect: float = 1.0, persistence: float = 0.4) -> Simulated:
     """Start treatment in the fourth of six periods in half of the units, the better off; no time of start is given."""
     made = staggered(n, seed=seed, effect=0.0, persistence=persistence)
