@@ -56,6 +56,7 @@ DATA = {
     "panel": "panel_staggered",
     "interrupted_time_series": "interrupted",
     "transport": "transported",
+    "proximal": "proxied",
 }
 # Rows of a panel are no copies of each other; what clusters and weights do there is tested beside each method.
 PANEL = {m for m in EVERY if ESTIMATORS[m].designs[0] in ("panel", "interrupted_time_series")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from causal_orchestrator.simulate import assigned, confounded, iv, mediated, panel, rd, transported
+from causal_orchestrator.simulate import assigned, confounded, iv, mediated, panel, proxied, rd, transported
 from causal_orchestrator.simulate.record import Simulated
 
 __all__ = ["SIMULATIONS", "Simulated"]
@@ -36,5 +36,6 @@ SIMULATIONS: dict[str, Callable[..., Simulated]] = {
     "mediated": mediated.mediated,
     "cutoff": rd.sharp,
     "cutoff_fuzzy": rd.fuzzy,
+    "proxied": proxied.proxied,
     "transported": transported.transported,
 }
