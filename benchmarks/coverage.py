@@ -108,7 +108,7 @@ def kang_schafer(seed: int, n: int = 1_000) -> Simulated:
     return make({"t": t * 1.0, "y": y, **with_names(x)}, question, np.zeros(n), t, **same(0.0))
 
 
-SMOOTH = {"learners": ("linear",), "folds": 5, "repeats": 1}
+SMOOTH: Mapping[str, Any] = {"learners": ("linear",), "folds": 5, "repeats": 1}
 LEARNED = ("aipw", "tmle", "double_ml", "double_ml_irm")
 
 GROUPS = (

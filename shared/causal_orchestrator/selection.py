@@ -18,6 +18,7 @@ from causal_orchestrator import estimators
 from causal_orchestrator.errors import NotApplicable
 from causal_orchestrator.numerics.balance import standardized_differences
 from causal_orchestrator.numerics.inference import critical_value, influence_covariance, p_value
+from causal_orchestrator.numerics.influence import differences
 from causal_orchestrator.problem import Estimate, Problem
 from causal_orchestrator.results import Evaluation, Rehearsed, Selection
 
@@ -212,7 +213,7 @@ def select(
     notes = [
         f"{name}: energy score {e.score:.2f}, above {WARNING}" for name, e in energies.items() if e.score > WARNING
     ]
-    agreed = agreement(problem, [estimates[name] for name in alike], estimand=estimand)
+    agreed = agreement(problem, [estimates[name] for name in alike], estimand=estimand, headline=headline)
     if strategy == "ensemble":
         agreed["ensemble"] = ensemble(problem, [estimates[name] for name in alike])
     return Selection(
@@ -242,6 +243,9 @@ def _preferred(
 ) -> tuple[str | None, float | None, str]:
     if not alike:
         return None, None, ""
+    combined = [name for name in alike if estimators.ESTIMATORS[name].combines]
+    if strategy == "ensemble" and combined:
+        return combined[0], None, "the combination that the strategy names"
     scored = sorted((name for name in alike if name in energies), key=lambda name: (energies[name].score, name))
     if strategy == "first_success" or not scored:
         table = estimators.ESTIMATORS
@@ -258,13 +262,17 @@ def _preferred(
 # --- agreement ------------------------------------------------------------------------------------------------------
 
 
-def agreement(problem: Problem, estimates: Sequence[Estimate], *, estimand: str) -> dict[str, Any]:
+def agreement(
+    problem: Problem, estimates: Sequence[Estimate], *, estimand: str, headline: str | None = None
+) -> dict[str, Any]:
     """Return how far methods for one estimand agree; those with the same influence function count once (SEL-3).
 
-    The largest difference is tested with the standard error of the difference where both methods have an influence
-    function.
+    Combinations are left out: they are no further evidence. ``differences`` compares every other distinct method with
+    the headline (the first one without it), with intervals of the differences that hold together and a joint test, as
+    far as influence functions are known: what methods share cancels, so small differences can be beyond noise.
     """
-    groups = _distinct(estimates)
+    single = [e for e in estimates if not estimators.ESTIMATORS[e.method].combines]
+    groups = _distinct(sorted(single, key=lambda e: e.method != headline))
     kept = [group[0] for group in groups]
     if not kept:
         return {"estimand": estimand, "n_distinct": 0, "groups": []}
@@ -281,7 +289,35 @@ def agreement(problem: Problem, estimates: Sequence[Estimate], *, estimand: str)
     }
     if len(kept) > 1:
         found["largest_difference"] = _difference(problem, kept[int(values.argmax())], kept[int(values.argmin())])
-    return found
+    return found | _differences(problem, kept)
+
+
+def _differences(problem: Problem, kept: Sequence[Estimate]) -> dict[str, Any]:
+    """Compare every method with the first, where both have an influence function."""
+    known = [(e, e.influence[:, 0]) for e in kept if e.influence is not None]
+    if len(known) < 2 or kept[0].influence is None:
+        return {}
+    apart = differences(
+        [e.estimate for e, _ in known],
+        np.column_stack([psi for _, psi in known]),
+        problem.cluster,
+        confidence_level=problem.confidence_level,
+        seed=problem.seed,
+    )
+    columns = zip(known[1:], apart.values, apart.std_errors, apart.lower, apart.upper, apart.p_values, strict=True)
+    rows = [
+        {
+            "method": e.method,
+            "difference": float(value),
+            "std_error": float(error),
+            "ci_lower": float(lower),
+            "ci_upper": float(upper),
+            "p_value": p,
+            "within_noise": bool(lower <= 0 <= upper),
+        }
+        for (e, _), value, error, lower, upper, p in columns
+    ]
+    return {"differences": {"reference": kept[0].method, "rows": rows, "joint_p_value": apart.joint_p, "df": apart.df}}
 
 
 def _distinct(estimates: Sequence[Estimate]) -> list[list[Estimate]]:
@@ -315,7 +351,8 @@ def _difference(problem: Problem, high: Estimate, low: Estimate) -> dict[str, An
 
 def ensemble(problem: Problem, estimates: Sequence[Estimate]) -> dict[str, Any]:
     """Return the mean over distinct methods with the interval of the mean influence function (exploratory)."""
-    kept = [group[0] for group in _distinct(estimates) if group[0].influence is not None]
+    single = [e for e in estimates if not estimators.ESTIMATORS[e.method].combines]
+    kept = [group[0] for group in _distinct(single) if group[0].influence is not None]
     if not kept:
         return {"methods": []}
     mean = float(np.mean([e.estimate for e in kept]))

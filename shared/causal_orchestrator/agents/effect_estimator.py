@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +97,7 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
 class _Attempt:
     effect: Effect
     estimate: Estimate | None = None
+    seconds: float = 0.0
 
 
 # --- methods --------------------------------------------------------------------------------------------------------
@@ -111,12 +114,12 @@ def _role(method: str, plan: Plan) -> Role:
 
 
 def _attempt(method: str, problem: Problem, plan: Plan, role: Role, **changed: Any) -> _Attempt:
-    options = {**plan.options.get(method, {}), **changed}
+    options, began = {**plan.options.get(method, {}), **changed}, time.perf_counter()
     try:
         estimate = _translated(method, problem, options)
     except CausalError as exc:
-        return _Attempt(_without(method, plan, role, exc))
-    return _Attempt(estimate.to_effect(role=role), estimate)
+        return _Attempt(_without(method, plan, role, exc), seconds=time.perf_counter() - began)
+    return _Attempt(estimate.to_effect(role=role), estimate, time.perf_counter() - began)
 
 
 def _translated(method: str, problem: Problem, options: Mapping[str, Any]) -> Estimate:
@@ -163,6 +166,13 @@ def _select(problem: Problem, plan: Plan, attempts: Sequence[_Attempt], found: M
         strategy=plan.question.preferences.selection_strategy,
         failures=failures,
     )
+
+
+def _evaluations(chosen: Selection, attempts: Sequence[_Attempt]) -> bytes:
+    """Return every evaluation with how long it took; durations differ from run to run and stay out of the results."""
+    seconds = {a.effect.method: a.seconds for a in reversed(attempts)}
+    rows = [e.model_dump(mode="json") | {"duration_ms": round(1000 * seconds.get(e.method, 0.0), 3)} for e in chosen.evaluations]  # fmt: skip
+    return json.dumps({"strategy": chosen.strategy, "evaluations": rows}, sort_keys=True).encode()
 
 
 def _rehearsed(job: JobView) -> dict[str, Any]:

@@ -290,13 +290,12 @@ def _saturated(study: _Study) -> bool:
 
 def _take_design(study: _Study) -> _Design:
     """Take the most credible design for which the table has a method, and say so where it is not the best one."""
-    full = _full(study.question)
     passed: list[designs.Case] = []
     tried: list[_Design] = []
     for case in study.considered.open:
         situation = _situation(study, case.design)
-        situation = replace(situation, estimand=_estimand(study.question, situation, full=full))
-        taken = _Design(situation, methods.rank(situation, full=full), (case.reason,))
+        situation = replace(situation, estimand=_estimand(study.question, situation))
+        taken = _Design(situation, _ranked(study.question, situation), (case.reason,))
         if taken.on_target:
             return replace(taken, warnings=tuple(_fallback(p, case) for p in passed), would_help=_missing(passed))
         passed.append(case)
@@ -316,12 +315,12 @@ def _missing(passed: Sequence[designs.Case]) -> tuple[str, ...]:
     return tuple(f"a method for the design {case.design}" for case in passed)
 
 
-def _estimand(question: Question, situation: Situation, *, full: bool) -> str:
+def _estimand(question: Question, situation: Situation) -> str:
     """Return the person's estimand, else the design's first one that an admissible method estimates."""
     wanted = _wanted_estimands(situation)
     if question.estimand is not None and not (question.estimand == "LATE" and wanted == _WEIGHTED):
         return question.estimand
-    open_methods = [a.method for a in methods.rank(situation, full=full) if a.admissible]
+    open_methods = [a.method for a in _ranked(question, situation) if a.admissible]
     offered = [e for key in open_methods for e in estimators.ESTIMATORS[key].estimands]
     return next((e for e in (*wanted, *offered) if e in offered), wanted[0])
 
@@ -444,13 +443,16 @@ def _obey_person(chosen: _Chosen, question: Question) -> _Chosen:
     aimed = (m for m in kept if m in taken.on_target)
     primary = chosen.primary if chosen.primary in kept else next(aimed, chosen.primary)
     warnings = [_refused(m, taken) for m in named if m not in taken.admissible]
+    stacked = [m for m in taken.on_target if estimators.ESTIMATORS[m].combines]
+    if preferences.selection_strategy == "ensemble" and stacked:
+        primary = stacked[0]
     if preferences.primary_method is not None:
         asked = estimators.resolve(preferences.primary_method)
         if asked in taken.on_target:
             primary = asked
         else:
             warnings.append(_refused(asked, taken))
-    by = "person" if named or preferences.primary_method else chosen.by
+    by = "person" if named or primary != chosen.primary or preferences.primary_method else chosen.by
     return replace(chosen, methods=_with(kept, primary, chosen), primary=primary, by=by, warnings=tuple(warnings))
 
 
@@ -503,12 +505,16 @@ def _aim(taken: _Design, estimand: str, question: Question) -> _Design | None:
     if estimand not in _wanted_estimands(taken.situation):
         return None
     situation = replace(taken.situation, estimand=estimand)
-    aimed = replace(taken, situation=situation, ranking=methods.rank(situation, full=_full(question)))
+    aimed = replace(taken, situation=situation, ranking=_ranked(question, situation))
     return aimed if aimed.on_target else None
 
 
-def _full(question: Question) -> bool:
-    return question.preferences.profile == "full"
+def _ranked(question: Question, situation: Situation) -> tuple[Applicability, ...]:
+    """Rank the methods; heavy ones come with the full profile, combinations where they are asked for."""
+    preferences = question.preferences
+    named = {estimators.resolve(name) for name in (*preferences.methods, preferences.primary_method or "") if name}
+    combined = preferences.selection_strategy == "ensemble" or any(estimators.ESTIMATORS[m].combines for m in named)
+    return methods.rank(situation, full=preferences.profile == "full", combinations=combined)
 
 
 def _ignored(name: str) -> Note:

@@ -14,14 +14,14 @@ from causal_orchestrator.results import Applicability
 HEAVY_COST = 2_000.0
 
 
-def rank(situation: Situation, *, full: bool = False) -> tuple[Applicability, ...]:
+def rank(situation: Situation, *, full: bool = False, combinations: bool = False) -> tuple[Applicability, ...]:
     """Judge every method of the table and order the admissible ones, the best first.
 
     The score is the declared credibility plus the weights of the evidence; ties go to the cheaper method, then to
     the alphabet. A method whose estimand is not the situation's stays admissible and says so: its number is shown
     apart (HON-5).
     """
-    judged = [_judge(key, situation, full=full) for key in estimators.ESTIMATORS]
+    judged = [_judge(key, situation, full=full, combinations=combinations) for key in estimators.ESTIMATORS]
     return tuple(
         sorted(judged, key=lambda a: (not a.admissible, -a.score, cost(a.method, situation), a.method)),
     )
@@ -62,13 +62,15 @@ def all_options(keys: tuple[str, ...], situation: Situation) -> Mapping[str, Map
     return {key: value for key, value in found.items() if value}
 
 
-def _judge(key: str, situation: Situation, *, full: bool) -> Applicability:
+def _judge(key: str, situation: Situation, *, full: bool, combinations: bool) -> Applicability:
     spec = estimators.ESTIMATORS[key]
     lacks = estimators.missing(key, replace(situation, estimand=None))
     if lacks is None and situation.clustered and not spec.clusters:
         lacks = "cannot account for clusters"
     if lacks is None and not full and cost(key, situation) > HEAVY_COST:
         lacks = "is heavy; ask for profile='full'"
+    if lacks is None and spec.combines and not combinations:
+        lacks = "combines other estimates; ask for selection_strategy='ensemble'"
     evidence = spec.evidence(situation)
     reasons = [f"declared credibility {spec.credibility:g}", *(text for _, text in evidence)]
     if situation.estimand is not None and situation.estimand not in spec.estimands:
