@@ -111,7 +111,7 @@ def post_treatment_covariate(seed: int) -> Made:
 def weak_instrument(seed: int) -> Made:
     p = _People(seed, ROWS, hidden=1.0)
     z = p.coin()
-    t = (0.04 * z + 0.3 * p.x["age"] + p.hidden + p.noise() > 0).to_numpy() * 1.0
+    t = (0.04 * z + 0.3 * p.x["age"].to_numpy() + p.hidden + p.noise() > 0) * 1.0
     return p.table(t, p.base + t + p.noise(), offer=z), _asked(instruments=["offer"])
 
 
@@ -119,7 +119,7 @@ def invalid_instrument(seed: int) -> Made:
     """Of two strong instruments one moves the outcome by itself."""
     p = _People(seed, MANY, hidden=0.7)
     z, w = p.coin(), p.coin()
-    t = (1.2 * z + 1.2 * w + 0.7 * p.hidden + p.noise() > 1.2).to_numpy() * 1.0
+    t = (1.2 * z + 1.2 * w + 0.7 * p.hidden + p.noise() > 1.2) * 1.0
     return p.table(t, p.base + t + 0.8 * w + p.noise(), offer=z, letter=w), _asked(instruments=["offer", "letter"])
 
 
@@ -127,7 +127,7 @@ def confounded_instrument(seed: int) -> Made:
     """Let the instrument go with a hidden cause that moved the earlier outcome too."""
     p = _People(seed, MANY, hidden=1.0)
     z = p.coin(special.expit(p.hidden))
-    t = (1.5 * z + 0.3 * p.x["age"] + p.noise() > 0.75).to_numpy() * 1.0
+    t = (1.5 * z + 0.3 * p.x["age"].to_numpy() + p.noise() > 0.75) * 1.0
     return p.table(t, p.base + t + p.noise(), offer=z), _asked(*WITH_PLACEBO, instruments=["offer"])
 
 
@@ -337,6 +337,20 @@ def experiment_varying(seed: int) -> Made:
     return p.table(t, p.base + (0.5 + 0.8 * p.x["age"]) * t + p.noise()), _asked(*WITH_PLACEBO, randomized=True)
 
 
+def experiment_wide(seed: int) -> Made:
+    """Add twelve covariates that have nothing to do with anything."""
+    p, t, y = _experiment(seed, n=2_000)
+    noise = {f"trait_{k}": p.noise() for k in range(12)}
+    return p.table(t, y, **noise), _asked(*WITH_PLACEBO, *noise, randomized=True)
+
+
+def experiment_worded(seed: int) -> Made:
+    """Name the arms in words and the places by letters."""
+    p, t, y = _experiment(seed, n=2_000)
+    frame = p.table(t, y, place=p.rng.choice(list("abcd"), p.n))
+    return frame.assign(treated=np.where(t == 1, "treated", "control")), _asked(*WITH_PLACEBO, "place", randomized=True)
+
+
 def experiment_binary(seed: int) -> Made:
     p = _People(seed, 3_000)
     t = p.coin()
@@ -429,14 +443,14 @@ def cutoff_fuzzy(seed: int) -> Made:
 def lottery(seed: int) -> Made:
     p = _People(seed, 4_000, hidden=0.7)
     z = p.coin()
-    t = (1.6 * z + 0.5 * p.hidden + 0.5 * p.noise() > 0.8).astype(float)
+    t = (1.6 * z + 0.5 * p.hidden + 0.5 * p.noise() > 0.8) * 1.0
     return p.table(t, p.base + t + p.noise(), offer=z), _asked(instruments=["offer"])
 
 
 def two_lotteries(seed: int) -> Made:
     p = _People(seed, 4_000, hidden=0.7)
     z, w = p.coin(), p.coin()
-    t = (1.2 * z + 1.2 * w + 0.5 * p.hidden + 0.5 * p.noise() > 1.2).astype(float)
+    t = (1.2 * z + 1.2 * w + 0.5 * p.hidden + 0.5 * p.noise() > 1.2) * 1.0
     return p.table(t, p.base + t + p.noise(), offer=z, letter=w), _asked(instruments=["offer", "letter"])
 
 
@@ -486,6 +500,8 @@ GENERATORS: dict[str, Generator] = {
     "experiment_unequal": Generator(experiment_unequal, ANSWERED, "one in ten treated", 0.5),
     "experiment_bare": Generator(experiment_bare, ANSWERED, "no covariates", 0.5),
     "experiment_varying": Generator(experiment_varying, ANSWERED, "the effect varies", 0.5),
+    "experiment_wide": Generator(experiment_wide, ANSWERED, "twelve covariates of no use", 0.5),
+    "experiment_worded": Generator(experiment_worded, ANSWERED, "arms and places in words", 0.5),
     "experiment_binary": Generator(experiment_binary, ANSWERED, "a yes or no"),
     "experiment_skewed": Generator(experiment_skewed, ANSWERED, "a skewed outcome"),
     "experiment_clusters": Generator(experiment_clusters, ANSWERED, "whole villages assigned", 0.8),

@@ -32,7 +32,7 @@ from scipy import stats  # noqa: E402
 from causal_orchestrator import api, laptop, runtime  # noqa: E402
 from causal_orchestrator.agents import AGENTS  # noqa: E402
 from causal_orchestrator.backends import connect  # noqa: E402
-from causal_orchestrator.errors import CausalError  # noqa: E402
+from causal_orchestrator.errors import CausalError, DesignError, InputError  # noqa: E402
 from causal_orchestrator.settings import Settings  # noqa: E402
 
 REDUCED = {
@@ -120,13 +120,15 @@ def note(row: Row) -> None:
 
 
 def run(name: str, seed: int, code: str) -> Row:
-    """Analyse one table; what is refused as an error is a refusal."""
+    """Analyse one table; data or designs that are turned away are refused, any other error is a failure of ours."""
     began = time.perf_counter()
     frame, question = GENERATORS[name].make(seed)
     try:
         found = analyse(frame, question, seed)
-    except CausalError as exc:
+    except (InputError, DesignError) as exc:
         found = {"verdict": "refuse", "design": "none", "codes": (exc.code,)}
+    except CausalError as exc:
+        found = {"verdict": "failed", "design": "none", "codes": (exc.code,)}
     told = {"primary": None, "estimate": None, "ci_lower": None, "ci_upper": None, **found}
     return Row(kind=name, seed=seed, code=code, seconds=round(time.perf_counter() - began, 1), **told)
 
@@ -175,8 +177,8 @@ def report(rows: Sequence[Row]) -> str:
         f"| clean sets refused | {_share(refused, len(clean))} | at most {_upper(refused, len(clean)):.1%} | ≤ 5 % |",
         f"| clean sets' headline interval holds the truth | {_share(sum(covered), len(covered))} | at least {_lower(sum(covered), len(covered)):.1%} | 95 % |",
         "",
-        "| kind | what | permitted | n | answer | limited | refuse | most frequent codes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| kind | what | permitted | n | answer | limited | refuse | failed | most frequent codes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     body = [_kind(name, made, [r for r in rows if r.kind == name]) for name, made in GENERATORS.items()]
     return "\n".join([*head, *(text for text in body if text), ""])
@@ -185,14 +187,16 @@ def report(rows: Sequence[Row]) -> str:
 def _kind(name: str, made: Generator, rows: Sequence[Row]) -> str:
     if not rows:
         return ""
-    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in ("answer", "limited", "refuse")}
+    counts = {
+        verdict: sum(row.verdict == verdict for row in rows) for verdict in ("answer", "limited", "refuse", "failed")
+    }
     codes: dict[str, int] = {}
     for row in rows:
         for code in row.codes:
             codes[code] = codes.get(code, 0) + 1
     common = ", ".join(f"{code} {n}" for code, n in sorted(codes.items(), key=lambda item: (-item[1], item[0]))[:4])
     wrong = sum(n for verdict, n in counts.items() if verdict not in made.permitted)
-    return f"| {'**' if wrong else ''}{name}{'**' if wrong else ''} | {made.about} | {', '.join(made.permitted)} | {len(rows)} | {counts['answer']} | {counts['limited']} | {counts['refuse']} | {common} |"  # fmt: skip
+    return f"| {'**' if wrong else ''}{name}{'**' if wrong else ''} | {made.about} | {', '.join(made.permitted)} | {len(rows)} | {counts['answer']} | {counts['limited']} | {counts['refuse']} | {counts['failed']} | {common} |"  # fmt: skip
 
 
 def _covers(row: Row) -> bool:
