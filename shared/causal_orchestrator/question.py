@@ -198,6 +198,8 @@ def _tuples(value: Any) -> Any:
     """Return JSON with its lists as tuples: that is how JSON writes a tuple, and strict validation knows no other."""
     if isinstance(value, Mapping):
         return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # JSON has one kind of number: 5.0 is the integer 5
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 

@@ -33,7 +33,18 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    settings = Settings(home=tmp_path / "home", environ={PEPPER: "0" * 64}, sources={"*": ("gs://bucket",)})
+    return made(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A service for many requests in a row."""
+    return made(tmp_path_factory.mktemp("lasting"))
+
+
+def made(folder: Path) -> World:
+    """Return a service over a new store in a folder."""
+    settings = Settings(home=folder / "home", environ={PEPPER: "0" * 64}, sources={"*": ("gs://bucket",)})
     backends = connect(settings)
     ticks = itertools.count()
     service = Service(

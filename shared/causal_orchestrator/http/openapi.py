@@ -13,19 +13,62 @@ from causal_orchestrator.question import Question
 if TYPE_CHECKING:
     from causal_orchestrator.http.routes import Route
 
+ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+TEXT, TEXT_OR_NOT = {"type": "string"}, {"type": ["string", "null"]}
+TIME, TIME_OR_NOT = ({"type": kind, "format": "date-time"} for kind in ("string", ["string", "null"]))
 JOB_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["job_id", "status", "created_at"],
     "properties": {
-        "job_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-        "status": {"type": "string"},
+        "job_id": ID,
+        "status": {"type": "string", "enum": list(STATUSES)},
         "progress_percentage": {"type": "integer", "minimum": 0, "maximum": 100},
-        "current_agent": {"type": ["string", "null"]},
-        "treatment_variable": {"type": ["string", "null"]},
-        "outcome_variable": {"type": ["string", "null"]},
-        "created_at": {"type": "string", "format": "date-time"},
-        "error": {"type": ["object", "null"]},
+        "current_agent": TEXT_OR_NOT,
+        "treatment_variable": TEXT_OR_NOT,
+        "outcome_variable": TEXT_OR_NOT,
+        "created_at": TIME,
+        "updated_at": TIME,
+        "ended_at": TIME_OR_NOT,
+        "deadline_at": TIME,
+        "iteration": {"type": "integer", "minimum": 0},
+        "awaiting": TEXT_OR_NOT,
+        "error": {
+            "type": ["object", "null"],
+            "required": ["code", "message"],
+            "properties": {"code": TEXT, "message": TEXT},
+        },
     },
+    "additionalProperties": False,
+}
+
+
+def _record(**fields: Any) -> dict[str, Any]:
+    """Describe an object that has these fields, all of them, and no others."""
+    return {"type": "object", "required": list(fields), "properties": fields, "additionalProperties": False}
+
+
+JOB: dict[str, Any] = {"$ref": "#/components/schemas/Job"}
+# What each route answers in JSON, by the name of its function.
+ANSWERS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("show", "cancel", "answer", "resume", "submit"), JOB),
+    "list_jobs": _record(jobs={"type": "array", "items": JOB}, next_cursor={**ID, "type": ["string", "null"]}),
+    "erase": _record(job_id=ID, erased_at=TIME),
+    "upload": _record(
+        dataset={"type": "string", "pattern": "^upload://"}, name=TEXT, size={"type": "integer", "minimum": 0},
+        sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    ),
+    "traces": _record(traces={"type": "array", "items": {"type": "object"}}),
+    "health": _record(status={"const": "ok"}),
+    "results": {"type": "object"},
+    "openapi": {"type": "object", "required": ["openapi", "paths"]},
+}  # fmt: skip
+REFUSAL = {
+    "description": "Refused",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+}
+RETRY_LATER = {
+    **REFUSAL,
+    "headers": {"Retry-After": {"description": "Seconds to wait", "required": True, "schema": {"type": "string"}}},
 }
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -37,6 +80,13 @@ ERROR_SCHEMA: dict[str, Any] = {
             "properties": {name: {"type": "string"} for name in ("code", "message", "request_id")},
         }
     },
+}
+
+
+REQUEST: dict[str, Any] = {
+    "description": "A question about a dataset: an upload:// reference, or an address that the service may fetch.",
+    "allOf": [{"$ref": "#/components/schemas/Question"}, {"required": ["dataset"]}],
+    "properties": {"dataset": {"type": "string", "pattern": "^(upload|gs|bq|https)://"}},
 }
 
 
@@ -53,7 +103,7 @@ def build(routes: Sequence[Route]) -> dict[str, Any]:
         "info": {"title": "Causal Orchestrator", "version": __version__},
         "paths": paths,
         "components": {
-            "schemas": {**schemas, "Question": question, "Job": JOB_SCHEMA, "Error": ERROR_SCHEMA},
+            "schemas": {**schemas, "Question": question, "Request": REQUEST, "Job": JOB_SCHEMA, "Error": ERROR_SCHEMA},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -98,10 +148,11 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 def _body(route: Route) -> dict[str, Any] | None:
     name = route.handler.__name__
     if name in ("submit", "answer"):
-        return {"application/json": {"schema": {"$ref": "#/components/schemas/Question"}}}
+        kind = "Request" if name == "submit" else "Question"
+        return {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind}"}}}
     if name == "upload":
         part = {"type": "string", "contentMediaType": "application/octet-stream"}
-        form = {"type": "object", "required": ["file"], "properties": {"file": part}}
+        form = _record(file=part)
         return {"multipart/form-data": {"schema": form}}
     return None
 
@@ -110,23 +161,18 @@ KINDS = {
     "report": "text/html", "notebook": "application/x-ipynb+json", "figure": "image/svg+xml",
     "events": "text/event-stream", "metrics": "text/plain",
 }  # fmt: skip
-JOBS_OUT = {"show", "cancel", "answer", "resume", "submit"}
 
 
 def _responses(route: Route) -> dict[str, Any]:
     name = route.handler.__name__
-    schema: dict[str, Any] = {"$ref": "#/components/schemas/Job"} if name in JOBS_OUT else {}
     kind = KINDS.get(name, "application/json")
-    error = {
-        "description": "Refused",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-    }
-    expected = [] if route.scope is None else ["400", "401", "403", "429", "503"]
+    expected = ["421"] if route.scope is None else ["400", "401", "403", "421"]
     if "<" in route.path:
         expected += ["404"]
     if route.method != "GET":
-        expected += ["409", "413", "415", "422"]
+        expected += ["403", "409", "413", "415", "422"]
     if name == "list_jobs":
         expected += ["422"]
-    answers = {str(route.status): {"description": route.summary, "content": {kind: {"schema": schema}}}}
-    return {**answers, **dict.fromkeys(expected, error)}
+    later = [] if route.scope is None else ["429", "503"]
+    answer = {"description": route.summary, "content": {kind: {"schema": ANSWERS.get(name, {})}}}
+    return {str(route.status): answer, **dict.fromkeys(expected, REFUSAL), **dict.fromkeys(later, RETRY_LATER)}

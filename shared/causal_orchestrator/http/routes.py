@@ -74,8 +74,11 @@ def reply(body: object, status: int = 200, headers: Mapping[str, str] | None = N
 
 def body(call: Call) -> Mapping[str, Any]:
     """Return the request's JSON object (raises InputError)."""
-    if call.request.mimetype != "application/json":
-        raise InputError("the body must be application/json", code="MEDIA_TYPE")
+    charset = call.request.mimetype_params.get("charset", "utf-8").lower()
+    if call.request.mimetype != "application/json" or charset not in ("utf-8", "utf8", "us-ascii"):
+        raise InputError("the body must be application/json in UTF-8", code="MEDIA_TYPE")
+    if call.request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise InputError("the body must not be compressed", code="MEDIA_TYPE")
     data = call.request.stream.read(MAX_JSON_BYTES + 1)
     found = strict_json.parse(data, max_bytes=MAX_JSON_BYTES)
     if not isinstance(found, dict):
@@ -261,8 +264,8 @@ def upload(call: Call) -> Response:
     if call.request.mimetype != "multipart/form-data":
         raise InputError("the body must be multipart/form-data with the field file", code="MEDIA_TYPE")
     found = call.request.files.get("file")
-    if found is None:
-        raise InputError("the field file is missing", code="FILE_MISSING")
+    if found is None or len(call.request.files) + len(call.request.form) != 1:
+        raise InputError("the form must have the field file and no other", code="FILE_MISSING")
     backends = call.service.backends
     ident = backends.new_id()
     with tempfile.TemporaryDirectory() as folder:
