@@ -1,14 +1,14 @@
 # When people are told (OPS-3). A rate is a count over another count; a threshold stands for `period` before it is crossed.
 locals {
-  user     = "resource.type = \"cloud_run_revision\" AND metric.type = \"logging.googleapis.com/user/causal"
-  requests = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/request_count\""
-  letters  = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription"
-  memory   = "metric.type = \"run.googleapis.com/container/memory/utilizations\""
+  user    = "resource.type = \"cloud_run_revision\" AND metric.type = \"logging.googleapis.com/user/causal"
+  answers = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/request_count\""
+  letters = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription"
+  memory  = "metric.type = \"run.googleapis.com/container/memory/utilizations\""
 
   rates = {
     errors = {
       says = "More than 5 % of a function's requests failed in 5 minutes", most = 0.05, period = "300s", by = ["resource.label.service_name"]
-      part = "${local.requests} AND metric.label.response_code_class = \"5xx\"", of = local.requests
+      part = "${local.answers} AND metric.label.response_code_class = \"5xx\"", of = local.answers
     }
     failed_jobs = {
       says = "More than 10 % of jobs failed in 15 minutes", most = 0.1, period = "900s", by = []

@@ -11,7 +11,7 @@ locals {
     { title = "Decisions, by who decided", filter = "${local.user}/decisions\"", align = "ALIGN_DELTA", reduce = "REDUCE_SUM", by = ["metric.label.decided_by"] },
     { title = "Tokens out of a question, mean", filter = "${local.user}/tokens_out\"", align = "ALIGN_DELTA", reduce = "REDUCE_MEAN", by = ["metric.label.by"] },
     { title = "Cost of a question, mean", filter = "${local.user}/model_cost\"", align = "ALIGN_DELTA", reduce = "REDUCE_MEAN", by = ["metric.label.by"] },
-    { title = "Requests, by answer", filter = local.requests, align = "ALIGN_RATE", reduce = "REDUCE_SUM", by = ["metric.label.response_code_class"] },
+    { title = "Requests, by answer", filter = local.answers, align = "ALIGN_RATE", reduce = "REDUCE_SUM", by = ["metric.label.response_code_class"] },
     { title = "Seconds of an answer of the API, 95 %", filter = "${local.user}/api_seconds\"", align = "ALIGN_PERCENTILE_95", reduce = "REDUCE_MAX", by = [] },
     { title = "Memory, 99 %", filter = "resource.type = \"cloud_run_revision\" AND ${local.memory}", align = "ALIGN_PERCENTILE_99", reduce = "REDUCE_MAX", by = ["resource.label.service_name"] },
     { title = "Instances", filter = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/container/instance_count\"", align = "ALIGN_MAX", reduce = "REDUCE_SUM", by = ["resource.label.service_name"] },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Module:
         return {name: value for block in self.blocks if block.kind == "locals" for name, value in block.body.items()}
 
 
+@cache
 def read(root: Path = ROOT) -> dict[str, Module]:
     """Return the modules by folder, the root's under "."."""
     folders = sorted({path.parent for path in root.rglob("*.tf")})

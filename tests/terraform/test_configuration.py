@@ -53,6 +53,15 @@ def test_everything_that_is_named_is_declared(module: Module) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=lambda module: module.folder)
+def test_nothing_is_declared_twice(module: Module) -> None:
+    names = [
+        f"{block.kind} {'.'.join(block.labels)}" for block in module.blocks if block.kind not in ("locals", "terraform")
+    ]
+    names += [f"local {name}" for block in module.blocks if block.kind == "locals" for name in block.body]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=lambda module: module.folder)
 def test_a_module_is_given_what_it_asks_for(module: Module) -> None:
     for name, call in module.named("module").items():
         folder = str((ROOT / module.folder / call.body["source"]).resolve().relative_to(ROOT.resolve()))
