@@ -1,7 +1,8 @@
 """The deployed functions on this machine: staged as a deployment stages them, served by functions-framework.
 
 The services and the fetcher run in a process each. The other agents share one, since fifteen that all import the science
-are more than two processors should be asked for; each of them is still its own app made of its own staged folder.
+are more than two processors should be asked for; each of them is still its own app, made by functions-framework of its
+own staged folder. Where the agents are toys, all functions share one.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class Deployment:
         """Call the API function; anything but success is an error."""
         headers = {"Authorization": f"Bearer {self.key}", **({} if body is None else {"Content-Type": kind})}
         address = self.addresses["api"].rstrip("/") + path
-        request = urllib.request.Request(address, body, headers, method=method)
-        with urllib.request.urlopen(request, timeout=CALL_SECONDS) as answer:
+        request = urllib.request.Request(address, body, headers, method=method)  # noqa: S310  loopback
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS) as answer:  # noqa: S310
             found: bytes = answer.read()
         return found
 
@@ -131,11 +132,11 @@ def deployed(folder: Path, agents: Sequence[str] = tuple(AGENTS), *, toys: str |
         variables |= {"TOY_AGENTS": toys, "PYTHONPATH": os.pathsep.join([str(TOYS), str(ROOT)])}
     found = Deployment(up, chosen, gcp.connected(up, chosen), build, variables, {}, make_key(ENVIRONMENT))
     add_key(found.backends, found.key, name="tester", tenant=TENANT, role="analyst")
+    alone = () if toys is not None else (*SERVICES, *ALONE)
+    together = [name for name in (*SERVICES, *agents) if name not in alone]
     with ExitStack() as stack:
-        waiting = [stack.enter_context(_alone(found, name)) for name in (*SERVICES, *set(ALONE) & set(agents))]
-        together = [name for name in agents if name not in ALONE]
-        if together:
-            waiting.append(stack.enter_context(_together(found, together)))
+        waiting = [stack.enter_context(_alone(found, name)) for name in alone]
+        waiting.append(stack.enter_context(_together(found, together, toys is not None)))
         for process, port in waiting:
             _wait(process, port)
         yield found
@@ -156,14 +157,16 @@ def _alone(found: Deployment, name: str) -> Iterator[tuple[subprocess.Popen[byte
 
 
 @contextmanager
-def _together(found: Deployment, names: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run several agents in one process, each under its name."""
+def _together(found: Deployment, names: Sequence[str], light: bool) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run several functions in one process, each under its name; those that compute get a processor each."""
     port = _free_port()
-    script = Path(__file__).with_name("several.py")
+    workers, threads = ("1", "12") if light else ("2", "1")
+    functions = [f"{name}:{':'.join(SERVICES.get(name, AGENT))}" for name in names]
     for name in names:
         found.addresses[name] = f"http://127.0.0.1:{port}/{name}/"
     environ = {**found.environ, "CAUSAL_HOME": str(found.chosen.home / "several")}
-    with _running([str(script), str(port), *names], found.build / names[0], environ, module=False) as process:
+    command = [str(Path(__file__).with_name("several.py")), str(port), workers, threads, *functions]
+    with _running(command, found.build / names[0], environ, module=False) as process:
         yield process, port
 
 

@@ -40,7 +40,7 @@ DELIVERY_SECONDS = 120.0
 TASK_SECONDS = 120.0
 MAX_TASK_RETRIES = 3
 LOOK_SECONDS = 0.15
-PULL_SECONDS = 2.0
+PULL_SECONDS = 1.0
 DELIVERIES_AT_ONCE = 24
 
 
@@ -53,7 +53,7 @@ class Unkindness:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
+        self._random = random.Random(self.seed)  # noqa: S311  fate, not secrecy
         self._lock = threading.Lock()
 
     def times(self) -> int:
@@ -123,9 +123,9 @@ class Dispatcher:
 
     def deliver(self, name: str, headers: Mapping[str, str], body: bytes) -> int:
         """Make one request to a function and return its status."""
-        request = urllib.request.Request(self.deployment.addresses[name], body, dict(headers), method="POST")
+        request = urllib.request.Request(self.deployment.addresses[name], body, dict(headers), method="POST")  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=DELIVERY_SECONDS) as answer:
+            with urllib.request.urlopen(request, timeout=DELIVERY_SECONDS) as answer:  # noqa: S310
                 return int(answer.status)
         except urllib.error.HTTPError as exc:
             return int(exc.code)
