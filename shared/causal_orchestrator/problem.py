@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from causal_orchestrator.errors import DesignError, InputError
+from causal_orchestrator.errors import DesignError, InputError, NotApplicable
 from causal_orchestrator.numerics import nuisance
 from causal_orchestrator.numerics.encoding import Encoding, as_numbers, encode
 from causal_orchestrator.numerics.inference import (
@@ -28,6 +28,7 @@ from causal_orchestrator.numerics.inference import (
     p_value,
     simultaneous_critical_value,
 )
+from causal_orchestrator.numerics.influence import multiplier_bootstrap
 from causal_orchestrator.numerics.linear import independent_columns
 from causal_orchestrator.numerics.nuisance import Nuisances
 from causal_orchestrator.question import Filter, Question, shown
@@ -41,6 +42,7 @@ OutcomeKind = Literal["continuous", "binary", "count"]
 MIN_PER_ARM = 10
 MIN_PER_PANEL_ARM = 1  # over time one treated row may be the design; each method knows what it needs
 MAX_TREATMENT_LEVELS = 10
+FINITE_SAMPLE = 0.1  # by how much factors like n/(n-k) may move a standard error away from the influence function's
 CONTROL_WORDS = (
     "control", "controls", "ctrl", "untreated", "placebo", "none", "no", "false", "off", "never", "baseline",
     "reference", "standard", "usual care", "before", "0",
@@ -72,7 +74,8 @@ class Problem:
         Sampling weights with mean one.
     roles : arrays of the other roles, float (NaN where missing) or labels, (n,) or (n, k) for lists.
     unobserved : of a panel's rows without an outcome: unit, time, treatment and covariates (m, p), NaN where unknown;
-        where the question names a `population`, the target's covariates (m, p) and its cluster and weights (m,).
+        where the question names a `population`, the target's covariates (m, p) and its cluster and weights (m,);
+        of a network's units without an outcome: unit, treatment, and the columns of their assignment (m,).
     """
 
     question: Question
@@ -311,6 +314,40 @@ def conclude(
     )
 
 
+def bootstrapped(problem: Problem, estimate: Estimate) -> Estimate:
+    """Return the estimate with standard errors, intervals and p-values of the multiplier bootstrap, clustered if asked.
+
+    Raises
+    ------
+    NotApplicable
+        If the method has no influence function, or its standard error holds more than that tells (``NO_INFLUENCE``).
+    """
+    psi = estimate.influence
+    if psi is None or psi.shape[1] != len(estimate.rows) or not influence_tells_all(problem, estimate):
+        raise NotApplicable(f"{estimate.method} has no influence function that a multiplier bootstrap could use", code="NO_INFLUENCE")  # fmt: skip
+    boot = multiplier_bootstrap(psi, problem.cluster, confidence_level=problem.confidence_level, seed=problem.seed)
+    critical = boot.critical if len(estimate.rows) == 1 else np.full(len(estimate.rows), boot.simultaneous)
+    rows = tuple(
+        row.model_copy(update=_interval(row.estimate or 0.0, error, margin))
+        for row, error, margin in zip(estimate.rows, np.sqrt(np.diag(boot.covariance)), critical, strict=True)
+    )
+    alone = _interval(estimate.estimate, math.sqrt(boot.covariance[0, 0]), float(boot.critical[0]))
+    told = f"multiplier bootstrap of the influence function, {boot.draws} draws"
+    return dataclasses.replace(estimate, **alone, rows=rows, inference=told + ("" if problem.cluster is None else ", clustered"))  # fmt: skip
+
+
+def _interval(value: float, error: float, critical: float) -> dict[str, Any]:
+    return {"std_error": float(error), "ci_lower": float(value - critical * error), "ci_upper": float(value + critical * error), "p_value": p_value(value, float(error))}  # fmt: skip
+
+
+def influence_tells_all(problem: Problem, estimate: Estimate) -> bool:
+    """Return whether the influence function accounts for the estimate's own standard error, small-sample factors apart."""
+    if estimate.influence is None or not estimate.std_error:
+        return False
+    error = math.sqrt(influence_covariance(estimate.influence[:, :1], problem.cluster)[0, 0])
+    return abs(error / estimate.std_error - 1) < FINITE_SAMPLE
+
+
 def _ratios(problem: Problem, means: Floats, covariance: Floats) -> list[dict[str, Any]]:
     """Risk and odds ratios of each level against the reference, intervals on the log scale (delta method)."""
     found: list[dict[str, Any]] = []
@@ -438,7 +475,8 @@ def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_lev
         unobserved={}
         if blind
         else _target(frame.iloc[target], data, question, both.values[len(kept) :])
-        or _unobserved(frame, question, coded.levels, encoded.names),
+        or _unobserved(frame, question, coded.levels, encoded.names)
+        or _outcomeless(frame, question, coded.levels),
         seed=seed,
         confidence_level=confidence_level,
         notes=(*notes, *encoded.notes),
@@ -762,6 +800,8 @@ def _weights(data: pd.DataFrame, question: Question, order: Codes) -> Floats | N
 
 def _roles(data: pd.DataFrame, question: Question) -> dict[str, NDArray[Any]]:
     roles: dict[str, NDArray[Any]] = {}
+    if question.network_column is not None:
+        roles["network"] = data[question.network_column].astype(object).to_numpy()
     for role in ARRAY_ROLES:
         named = getattr(question, role)
         if not named:
@@ -796,6 +836,24 @@ def _unobserved(
         "time": _role_values(lost[question.time], dated=True),
         "treatment": np.array([float(label == levels[1]) for label in labels]),
         "covariates": covariates,
+    }
+
+
+def _outcomeless(frame: pd.DataFrame, question: Question, levels: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Return the units of a network that have a treatment and no outcome: others were exposed to them."""
+    if question.network is None or question.unit is None or len(levels) != 2:
+        return {}
+    treatment, unit = str(question.treatment), question.unit
+    lost = frame[frame[str(question.outcome)].isna() & frame[[treatment, unit]].notna().all(axis=1)]
+    if lost.empty:
+        return {}
+    numbers = as_numbers(lost[treatment])
+    labels = [_label(v) for v in numbers] if numbers is not None else lost[treatment].astype(str)
+    assigned = [*question.strata, *([question.cluster] if question.cluster else [])]
+    return {
+        "unit": _role_values(lost[unit]),
+        "treatment": np.array([float(label == levels[1]) for label in labels]),
+        "assignment": lost[assigned].astype(str).to_numpy(dtype=object),
     }
 
 

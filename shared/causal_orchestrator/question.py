@@ -116,7 +116,7 @@ class Question(_Model):
     weights: Column | None = None
     cost: Column | None = None
     population: Column | None = None
-    network: str | None = Field(default=None, max_length=2048)
+    network: str | None = Field(default=None, max_length=200_000)  # an edge list, or a column of neighbours' units
     negative_controls: Columns = ()
     treatment_proxies: Columns = ()
     outcome_proxies: Columns = ()
@@ -165,11 +165,17 @@ class Question(_Model):
                     raise ValueError(f"ROLE_CONFLICT: {column!r} is both {other} and {role}")
         return self
 
+    @property
+    def network_column(self) -> str | None:
+        """The column that holds each unit's neighbours, where `network` names one and is no edge list itself."""
+        listed = self.network is None or any(mark in self.network for mark in ("\n", "\t", ";", ",", "->", "--"))
+        return None if listed else self.network
+
     def columns(self) -> tuple[str, ...]:
         """Return every column that the question names, without repeats, in the order of the roles."""
         named = [getattr(self, role) for role in SINGLE_ROLES]
         named += [column for role in LIST_ROLES for column in (getattr(self, role) or ())]
-        named += [*self.strata, *(rule.column for rule in self.filters)]
+        named += [*self.strata, *(rule.column for rule in self.filters), self.network_column]
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 

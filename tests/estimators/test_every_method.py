@@ -36,7 +36,7 @@ SUITED = {
     "cem": {"bins": 5, "bias_adjustment": True},
 }
 
-SLOW = {"quantile_effects", "causal_forest", "dose_response", "bsts"}
+SLOW = {"quantile_effects", "causal_forest", "dose_response", "bsts", "network"}
 
 LEARNED = {m for m in EVERY if ESTIMATORS[m].nuisances == "learned"}
 SMALL_SAMPLE = 0.02  # (n-1)/(n-k) is not the same at n and 2n
@@ -57,9 +57,10 @@ DATA = {
     "interrupted_time_series": "interrupted",
     "transport": "transported",
     "proximal": "proxied",
+    "network": "connected",
 }
-# Rows of a panel are no copies of each other; what clusters and weights do there is tested beside each method.
-PANEL = {m for m in EVERY if ESTIMATORS[m].designs[0] in ("panel", "interrupted_time_series")}
+# Rows of a panel or a network are no copies of each other; what clusters and weights do there is tested beside each method.
+PANEL = {m for m in EVERY if ESTIMATORS[m].designs[0] in ("panel", "interrupted_time_series", "network")}
 
 
 OWN_DATA = {"rdd_fuzzy": "cutoff_fuzzy", "off_policy": "confounded_policy", "dose_response": "confounded_dose", "bsts": "forecastable"}

@@ -37,6 +37,7 @@ class Situation:
     clustered: bool = False
     weighted: bool = False
     treated_units: int | None = None  # of a panel, where the treatment says so
+    against_cutoff: float | None = None  # share of rows whose treatment the cutoff does not decide
     saturated: bool = False  # no covariates, or a cell for each of their values
 
 
@@ -147,6 +148,13 @@ def _discontinuity(situation: Situation) -> Reasons:
     return ((0.25, "a rule at a cutoff decides the treatment"), *few)
 
 
+def _sharp(situation: Situation) -> Reasons:
+    if situation.against_cutoff:
+        blurred = (-0.6, f"{situation.against_cutoff:.1%} of rows contradict the cutoff, which does not decide alone")
+        return (*_discontinuity(situation), blurred)
+    return _discontinuity(situation)
+
+
 def _instrument(situation: Situation) -> Reasons:
     few = ((-0.2, f"{situation.n} rows are few for an instrument"),) if situation.n < 200 else ()
     return ((0.2, "an instrument moves the treatment apart from its hidden causes"), *few)
@@ -207,12 +215,12 @@ ESTIMATORS: dict[str, Spec] = {
     "psm": Spec("psm", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 10.0 + n / 1e4, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_matching, credibility=0.5, title="Propensity-score matching", options=("estimand", "distance", "caliper", "replace", "ties", "ratio", "bias_adjustment", "variance"), clusters=False, weights=False),
     "ipw": Spec("ipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_needs_overlap, credibility=0.55, title="Inverse-probability weighting", options=("estimand", "trim", "stabilized", "normalized")),
     "overlap_weighting": Spec("overlap_weighting", ("ATO",), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "a right propensity model", _INTERFERENCE), evidence=_survives_poor_overlap, credibility=0.6, title="Overlap weighting"),
-    "aipw": Spec("aipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.85, title="Augmented inverse-probability weighting (doubly robust)", options=("estimand", "learners", "folds", "repeats", "trim")),
+    "aipw": Spec("aipw", ("ATE", "ATT", "ATC", "SATE", "SATT"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.85, title="Augmented inverse-probability weighting (doubly robust)", options=("estimand", "learners", "folds", "repeats", "trim")),
     "double_ml": Spec("double_ml", ("PLR",), _BOTH, needs=("covariates",), treatments=(*_LEVELS, "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, "the effect is added to what covariates explain", _INTERFERENCE), evidence=_learns, credibility=0.75, title="Double machine learning (partially linear)", options=("learners", "folds", "repeats")),
     "entropy_balancing": Spec("entropy_balancing", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, cost=lambda n, p: 10.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the odds of treatment or the outcome follow the balanced moments", _INTERFERENCE), evidence=_needs_overlap, credibility=0.6, title="Entropy balancing", options=("estimand", "moments")),
     "cem": Spec("cem", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "little confounding is left within cells of coarsened covariates", _INTERFERENCE), evidence=_cells, credibility=0.45, title="Coarsened exact matching", options=("estimand", "bins", "bias_adjustment"), clusters=False),
     "short_stack": Spec("short_stack", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 100.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.84, title="Combination of doubly robust estimates, one per learner", options=("estimand", "learners", "folds", "repeats", "trim"), combines=True),
-    "tmle": Spec("tmle", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.82, title="Targeted maximum likelihood", options=("estimand", "learners", "folds", "repeats", "trim")),
+    "tmle": Spec("tmle", ("ATE", "ATT", "ATC", "SATE", "SATT"), _BOTH, needs=("covariates",), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.82, title="Targeted maximum likelihood", options=("estimand", "learners", "folds", "repeats", "trim")),
     "double_ml_irm": Spec("double_ml_irm", ("ATE", "ATT"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.8, title="Double machine learning (interactive)", options=("estimand", "learners", "folds", "repeats", "trim")),
     "double_ml_iv": Spec("double_ml_iv", ("WLATE",), ("instrument",), needs=("instruments", "covariates"), treatments=("binary", "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 60.0, assumes=(*_INSTRUMENT, "the effect is added to what covariates explain"), evidence=_instrument, credibility=0.57, title="Double machine learning with instruments (partially linear)", options=("learners", "folds", "repeats")),
     "double_ml_iivm": Spec("double_ml_iivm", ("LATE",), ("instrument",), needs=("instruments", "covariates"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 100.0, assumes=(*_INSTRUMENT, "everyone could have met either value of the instrument"), evidence=_instrument, credibility=0.57, title="Double machine learning of the compliers' effect", options=("learners", "folds", "repeats", "trim")),
@@ -233,7 +241,7 @@ ESTIMATORS: dict[str, Spec] = {
     "event_study": Spec("event_study", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 10.0, assumes=(*_TRENDS, _INTERFERENCE), evidence=_panel, credibility=0.7, title="Event study (saturated in cohorts)", options=("aggregation", "anticipation", "se")),
     "callaway_santanna": Spec("callaway_santanna", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 20.0, assumes=("parallel trends given the covariates", "no anticipation", "cohorts and controls overlap in the covariates", _INTERFERENCE), evidence=_panel, credibility=0.8, title="Staggered difference in differences (Callaway–Sant'Anna)", options=("control_group", "base_period", "anticipation", "aggregation", "score")),
     "did_imputation": Spec("did_imputation", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 5.0, assumes=(*_TRENDS, _INTERFERENCE), evidence=_panel, credibility=0.75, title="Imputation of untreated outcomes (Borusyak–Jaravel–Spiess)", options=("aggregation", "anticipation")),
-    "rdd": Spec("rdd", ("LATE",), ("discontinuity",), needs=("running_variable", "cutoff"), cost=lambda n, p: 30.0 + 2 * p, assumes=_CUTOFF, evidence=_discontinuity, credibility=0.7, title="Regression discontinuity (sharp)", options=("bandwidth", "kernel", "polynomial", "bandwidth_rule", "donut", "covariate_adjusted"), weights=False),
+    "rdd": Spec("rdd", ("LATE",), ("discontinuity",), needs=("running_variable", "cutoff"), cost=lambda n, p: 30.0 + 2 * p, assumes=_CUTOFF, evidence=_sharp, credibility=0.7, title="Regression discontinuity (sharp)", options=("bandwidth", "kernel", "polynomial", "bandwidth_rule", "donut", "covariate_adjusted"), weights=False),
     "rdd_fuzzy": Spec("rdd_fuzzy", ("LATE",), ("discontinuity",), needs=("running_variable", "cutoff"), cost=lambda n, p: 30.0 + 2 * p, treatments=("binary", "continuous"), assumes=(*_CUTOFF, "passing the cutoff moves nobody's treatment against the others'"), evidence=_discontinuity, credibility=0.6, title="Regression discontinuity (fuzzy)", options=("bandwidth", "kernel", "polynomial", "bandwidth_rule", "donut", "covariate_adjusted"), weights=False),
     "mediation": Spec("mediation", ("ATE",), ("mediation",), needs=("mediators",), outcomes=("continuous", "binary"), cost=lambda n, p: 20.0 + n / 1e3, assumes=(_UNCONFOUNDED, "nothing unmeasured moves mediator and outcome", "right models of mediator and outcome", _INTERFERENCE), credibility=0.5, title="Causal mediation", options=("draws", "models")),
     "quantile_effects": Spec("quantile_effects", ("QTE",), _BOTH, needs=("covariates",), outcomes=("continuous", "count"), min_per_arm=30, nuisances="parametric", cost=lambda n, p: 600.0, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity or a right outcome model", _INTERFERENCE), evidence=_needs_overlap, credibility=0.4, title="Quantile effects", options=("quantiles", "draws")),
@@ -242,6 +250,7 @@ ESTIMATORS: dict[str, Spec] = {
     "panel_matching": Spec("panel_matching", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 200.0, assumes=("parallel trends among units with the same treatment history and like covariates", "no anticipation", _INTERFERENCE), evidence=_panel, credibility=0.55, title="Matching on treatment histories (Imai–Kim–Wang)", options=("lags", "leads", "refinement", "size", "lagged_outcome", "draws"), weights=False),
     "its": Spec("its", ("ATT",), ("interrupted_time_series",), needs=("time",), min_per_arm=3, cost=lambda n, p: 2.0, assumes=("the trend before would have gone on", "nothing else changed at the interruption"), credibility=0.5, title="Interrupted time series (segmented regression)", options=("interruption", "seasonality", "period", "lags", "family", "slope"), clusters=False, weights=False),
     "proximal": Spec("proximal", ("ATE",), ("proximal",), needs=("treatment_proxies", "outcome_proxies"), treatments=("binary", "continuous"), cost=lambda n, p: 4.0, assumes=("treatment proxies move the outcome only with the hidden confounder and the treatment", "the treatment does not move outcome proxies", "the proxies tell of every side of the hidden confounder", "the bridge between outcome and proxies has the form given", _INTERFERENCE), credibility=0.5, title="Proximal inference (proxies of a hidden confounder)", options=("bridge",)),
+    "network": Spec("network", ("SATE",), ("network",), needs=("network", "unit"), cost=lambda n, p: 300.0, assumes=("the assignment was random as declared", "treatment reaches a unit from its neighbours alone, and by the exposure given"), credibility=0.7, title="Effects on a network (exposure mapping)", options=("exposure", "draws"), weights=False),
     "transportability": Spec("transportability", ("ATE",), ("transport",), needs=("population", "covariates"), nuisances="parametric", cost=lambda n, p: 8.0, assumes=("within the source the treatment is as good as random given the covariates", "nothing but the covariates makes effects differ between source and target", "every kind of target unit is found in the source", "a right model of participation or a right outcome model", _INTERFERENCE), credibility=0.6, title="Transport to a target population", options=("score", "normalized")),
     "bsts": Spec("bsts", ("ATT",), ("interrupted_time_series",), needs=("time",), min_per_arm=1, cost=lambda n, p: 1_000.0, assumes=("the series would have gone on as before, with the control series as before", "the interruption did not move the control series", "nothing else changed at the interruption"), credibility=0.55, title="Structural time-series forecast", options=("interruption", "seasonality", "period", "lags", "trend"), clusters=False, weights=False),
     "synthetic_control": Spec("synthetic_control", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 500.0, assumes=("a weighted mean of donors would have moved like the treated", "no anticipation", _INTERFERENCE), evidence=_one_treated, credibility=0.6, title="Synthetic control", options=("predictors", "fit_period", "variant", "placebo"), weights=False),
@@ -301,7 +310,7 @@ def load(key: str) -> Callable[..., Estimate]:
 
 
 def estimate(key: str, problem: Problem, **options: Any) -> Estimate:
-    """Run one method on a problem.
+    """Run one method on a problem; ``se="bootstrap"`` is an option of every method with an influence function.
 
     Raises
     ------
@@ -323,7 +332,12 @@ def estimate(key: str, problem: Problem, **options: Any) -> Estimate:
             )
     if "covariates" in spec.needs and not problem.covariates.shape[1]:
         raise NotApplicable(f"{name} needs covariates", code="NEEDS_COVARIATES")
-    return function(problem, **_checked(name, function, options))
+    if options.get("se") != "bootstrap":
+        return function(problem, **_checked(name, function, options))
+    from causal_orchestrator.problem import bootstrapped
+
+    options.pop("se")
+    return bootstrapped(problem, function(problem, **_checked(name, function, options)))
 
 
 def _checked(key: str, function: Callable[..., Estimate], options: Mapping[str, Any]) -> dict[str, Any]:

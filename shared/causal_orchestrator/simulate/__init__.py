@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from causal_orchestrator.simulate import assigned, confounded, iv, mediated, panel, proxied, rd, transported
+from causal_orchestrator.simulate import assigned, confounded, connected, iv, mediated, panel, proxied, rd, transported
 from causal_orchestrator.simulate.record import Simulated
 
 __all__ = ["SIMULATIONS", "Simulated"]
@@ -36,6 +36,7 @@ SIMULATIONS: dict[str, Callable[..., Simulated]] = {
     "mediated": mediated.mediated,
     "cutoff": rd.sharp,
     "cutoff_fuzzy": rd.fuzzy,
+    "connected": connected.connected,
     "proxied": proxied.proxied,
     "transported": transported.transported,
 }
