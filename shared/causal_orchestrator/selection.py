@@ -19,7 +19,7 @@ from causal_orchestrator.errors import NotApplicable
 from causal_orchestrator.numerics.balance import standardized_differences
 from causal_orchestrator.numerics.inference import critical_value, influence_covariance, p_value
 from causal_orchestrator.numerics.influence import differences
-from causal_orchestrator.problem import Estimate, Problem
+from causal_orchestrator.problem import Estimate, Problem, influence_tells_all
 from causal_orchestrator.results import Evaluation, Rehearsed, Selection
 
 Floats = NDArray[np.float64]
@@ -294,8 +294,8 @@ def agreement(
 
 def _differences(problem: Problem, kept: Sequence[Estimate]) -> dict[str, Any]:
     """Compare every method with the first, where both have an influence function."""
-    known = [(e, e.influence[:, 0]) for e in kept if e.influence is not None]
-    if len(known) < 2 or kept[0].influence is None:
+    known = [(e, e.influence[:, 0]) for e in kept if e.influence is not None and influence_tells_all(problem, e)]
+    if len(known) < 2 or known[0][0] is not kept[0]:
         return {}
     apart = differences(
         [e.estimate for e, _ in known],
@@ -342,7 +342,8 @@ def _same(first: Estimate, second: Estimate) -> bool:
 
 def _difference(problem: Problem, high: Estimate, low: Estimate) -> dict[str, Any]:
     found: dict[str, Any] = {"methods": [high.method, low.method], "difference": high.estimate - low.estimate}
-    if high.influence is not None and low.influence is not None:
+    known = all(influence_tells_all(problem, e) for e in (high, low))
+    if high.influence is not None and low.influence is not None and known:
         gap = (high.influence - low.influence)[:, :1]
         error = float(np.sqrt(influence_covariance(gap, problem.cluster)[0, 0]))
         found |= {"std_error": error, "p_value": p_value(found["difference"], error)}
@@ -352,7 +353,7 @@ def _difference(problem: Problem, high: Estimate, low: Estimate) -> dict[str, An
 def ensemble(problem: Problem, estimates: Sequence[Estimate]) -> dict[str, Any]:
     """Return the mean over distinct methods with the interval of the mean influence function (exploratory)."""
     single = [e for e in estimates if not estimators.ESTIMATORS[e.method].combines]
-    kept = [group[0] for group in _distinct(single) if group[0].influence is not None]
+    kept = [group[0] for group in _distinct(single) if influence_tells_all(problem, group[0])]
     if not kept:
         return {"methods": []}
     mean = float(np.mean([e.estimate for e in kept]))
