@@ -19,6 +19,7 @@ from causal_orchestrator.estimators import Situation
 from causal_orchestrator.identification import design as designs
 from causal_orchestrator.identification import methods, placebo
 from causal_orchestrator.identification.plan import freeze
+from causal_orchestrator.problem import source_rows
 from causal_orchestrator.profiling.repairing import indicators
 from causal_orchestrator.question import Question, canonical_json, shown
 from causal_orchestrator.results import (
@@ -62,6 +63,7 @@ _ESTIMANDS: Mapping[str, tuple[str, ...]] = {
     "discontinuity": ("LATE",),
     "instrument": ("LATE",),
     "panel": ("ATT",),
+    "network": ("SATE",),
     "interrupted_time_series": ("ATT",),
     "unconfoundedness": ("ATE", "ATT", "ATO"),
 }
@@ -92,6 +94,7 @@ class _Arms:
     per_level: Mapping[str, int]
     n_values: int
     n_switching_units: int | None = None
+    against_cutoff: float | None = None
 
     @property
     def smallest(self) -> int:
@@ -224,15 +227,31 @@ def _no_backdoor_set(found: _Found) -> bool:
 def _arms(read: Reader, question: Question, profile: Profile) -> _Arms:
     treatment = cast(str, question.treatment)
     columns = [treatment, *([question.unit] if profile.structure == "panel" and question.unit else [])]
-    frame = read(columns, "covariates_treatment").dropna(subset=[treatment])
+    if question.running_variable is not None and question.cutoff is not None:
+        columns.append(question.running_variable)
+    columns += [question.population] if question.population is not None else []
+    frame = read(list(dict.fromkeys(columns)), "covariates_treatment").dropna(subset=[treatment])
+    frame = frame[source_rows(frame, question)]
     values = frame[treatment]
     counts = {} if profile.treatment_kind == "continuous" else values.value_counts().to_dict()
     return _Arms(
         n=len(frame),
         per_level={str(level): int(counts[level]) for level in sorted(counts, key=str)},
         n_values=int(values.nunique()),
-        n_switching_units=_switching(frame, treatment, question.unit) if len(columns) > 1 else None,
+        n_switching_units=_switching(frame, treatment, question.unit) if question.unit in columns else None,
+        against_cutoff=_against(frame, question) if question.running_variable in columns else None,
     )
+
+
+def _against(frame: pd.DataFrame, question: Question) -> float | None:
+    """Return the share of rows whose treatment the cutoff does not decide; None where the treatment has not two values."""
+    running = pd.to_numeric(frame[question.running_variable], errors="coerce")
+    beside = running.notna() & (running != question.cutoff)
+    codes, levels = pd.factorize(frame.loc[beside, question.treatment], sort=True)
+    if len(levels) != 2:
+        return None
+    share = float(((codes == 1) != (running[beside] > question.cutoff)).mean())
+    return min(share, 1 - share)
 
 
 def _switching(frame: pd.DataFrame, treatment: str, unit: str | None) -> int:
@@ -276,6 +295,7 @@ def _situation(study: _Study, design: str) -> Situation:
         clustered=_cluster(study) is not None,
         weighted=question.weights is not None,
         treated_units=arms.n_switching_units or None,
+        against_cutoff=arms.against_cutoff,
         saturated=_saturated(study),
     )
 

@@ -123,12 +123,17 @@ def _earlier(problem: Problem, panel: Panel, quick: Callable[[Problem], Estimate
 
 def _fit(problem: Problem, panel: Panel, estimate: Estimate) -> float | None:
     """Return the root mean squared gap before treatment in standard deviations of the donors' outcomes."""
-    gaps = estimate.diagnostics.get("rmspe before")
-    if gaps is None or gaps["value"] is None:
+    start, gaps = panel.cohorts[0], estimate.diagnostics.get("rmspe before")
+    cohorts = list(estimate.details.get("cohorts") or [])
+    if gaps is not None and gaps["value"] is not None:
+        miss = float(gaps["value"])
+    elif len(cohorts) == 1 and cohorts[0].get("gap"):
+        miss = float(np.std(cohorts[0]["gap"][:start]))  # a constant gap is taken out by the method
+    else:
         return None
-    donors = (panel.time < panel.cohorts[0]) & ~np.isfinite(panel.first[panel.unit])
+    donors = (panel.time < start) & ~np.isfinite(panel.first[panel.unit])
     spread = float(np.std(problem.outcome[donors], ddof=1))
-    return float(gaps["value"]) / spread if spread > 0 else None
+    return miss / spread if spread > 0 else None
 
 
 def _sentence(
