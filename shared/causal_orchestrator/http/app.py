@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -69,7 +70,11 @@ def _admit(service: Service) -> Response | None:
     g.request_id = secrets.token_hex(8)
     if service.hosts is not None and request.host.rsplit(":", 1)[0] not in service.hosts:
         return _error(421, "WRONG_HOST", "this service does not answer to that name")
-    if request.method != "GET" and request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if request.method != "GET" and (
+        site not in ("none", "same-origin") or (origin is not None and urlsplit(origin).netloc != request.host)
+    ):
         return _error(403, "CROSS_SITE", "requests from other sites are not taken")
     return None
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 import string
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,12 +19,14 @@ from typing import Any, Literal
 
 import jwt
 
+from causal_orchestrator import log
 from causal_orchestrator.backends.ports import Backends, Found, Writes
-from causal_orchestrator.errors import CausalError
+from causal_orchestrator.errors import CausalError, StorageError
 
 BASE62 = string.digits + string.ascii_letters
 ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 LEEWAY_SECONDS = 60
+FETCH_SECONDS, KEPT_SECONDS, PAUSE_SECONDS = 10, 3600.0, 60.0
 PEPPER = "API_KEY_PEPPER"  # name of the secret, not the secret
 
 Role = Literal["admin", "analyst", "viewer"]
@@ -66,6 +70,42 @@ class TokenRules:
     audience: str
     principals: Mapping[str, Principal]
     signing_key: Callable[[str], Any]
+
+
+class Certificates:
+    """The keys with which an authority signs, by their IDs.
+
+    They are fetched again after an hour, and for an ID that is not known, but not more than once a minute: bad tokens must
+    not become requests. While the authority does not answer, what is known holds. `clock` gives seconds.
+    """
+
+    def __init__(self, address: str, *, clock: Callable[[], float]) -> None:
+        self._client = jwt.PyJWKClient(address, cache_jwk_set=False, timeout=FETCH_SECONDS)
+        self._clock = clock
+        self._keys: Mapping[str, Any] = {}
+        self._asked = self._fetched = -math.inf
+        self._lock = threading.Lock()
+
+    def key(self, kid: str) -> Any:
+        """Return the key with this ID, or None (raises StorageError if no key at all could be fetched)."""
+        with self._lock:
+            now = self._clock()
+            stale = kid not in self._keys or now - self._fetched >= KEPT_SECONDS
+            if stale and now - self._asked >= PAUSE_SECONDS:
+                self._asked = now
+                self._refresh(now)
+            if not self._keys:
+                raise StorageError("the keys of those who sign tokens could not be fetched", code="CERTIFICATES")
+            return self._keys.get(kid)
+
+    def _refresh(self, now: float) -> None:
+        try:
+            found = self._client.get_jwk_set(refresh=True)
+        except jwt.PyJWTError as exc:
+            log.event("certificates_failed", severity="WARNING", error=type(exc).__name__)
+            return
+        self._keys = {str(entry.key_id): entry.key for entry in found.keys if entry.key_id}
+        self._fetched = now
 
 
 def make_key(environment: str = "local") -> str:

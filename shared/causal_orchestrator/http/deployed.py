@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-import jwt
 from flask import Flask
 
 from causal_orchestrator import strict_json
 from causal_orchestrator.backends.ports import Backends
 from causal_orchestrator.errors import InputError, NotFound
 from causal_orchestrator.http.app import create_app
-from causal_orchestrator.http.auth import SCOPES, Principal, TokenRules
+from causal_orchestrator.http.auth import SCOPES, Certificates, Principal, TokenRules
 from causal_orchestrator.http.limits import Buckets
 from causal_orchestrator.http.service import Service
 from causal_orchestrator.settings import Settings
 
 CERTIFICATES = "https://www.googleapis.com/oauth2/v3/certs"
-CERTIFICATE_SECONDS = 10
 PRINCIPALS = "PRINCIPALS"  # name of the secret: {e-mail: {"tenant": …, "role": …}}
 MAX_PRINCIPALS_BYTES = 64 * 1024
 SUBMITS_A_SECOND, READS_A_SECOND = 20.0, 100.0  # of one caller, in one instance
@@ -55,10 +52,8 @@ def _rules(settings: Settings, backends: Backends) -> TokenRules | None:
     if not settings.url:
         return None
     found = strict_json.parse(text, max_bytes=MAX_PRINCIPALS_BYTES)
-    certificates = jwt.PyJWKClient(CERTIFICATES, timeout=CERTIFICATE_SECONDS)
-    return TokenRules(
-        audience=settings.url, principals=_principals(found), signing_key=partial(_signing_key, certificates)
-    )
+    certificates = Certificates(CERTIFICATES, clock=time.monotonic)
+    return TokenRules(audience=settings.url, principals=_principals(found), signing_key=certificates.key)
 
 
 def _principals(found: Any) -> dict[str, Principal]:
@@ -69,11 +64,3 @@ def _principals(found: Any) -> dict[str, Principal]:
             raise InputError(f"{PRINCIPALS} must name a tenant and a role for each e-mail", code="SETTING")
         principals[mail] = Principal(name=mail, tenant=str(row["tenant"]), role=row["role"])
     return principals
-
-
-def _signing_key(certificates: jwt.PyJWKClient, kid: str) -> Any:
-    """Return the key of Google's with this ID, or None; keys are fetched again when one is not known."""
-    try:
-        return certificates.get_signing_key(kid).key
-    except jwt.PyJWKClientError:
-        return None
