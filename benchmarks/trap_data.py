@@ -20,7 +20,7 @@ from causal_orchestrator.simulate import SIMULATIONS
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("CAUSAL_TEST_DATA", ROOT / "../shared/data"))
-ROWS, MANY = 1_500, 5_000
+ROWS, MANY = 1_500, 4_000
 
 Question = Mapping[str, Any]
 Made = tuple[pd.DataFrame, Question]
