@@ -9,7 +9,7 @@ OUT ?= out/lalonde
 N ?= 5000
 SEED ?= 0
 
-.PHONY: run serve setup setup-dev test check lint exhaustive simulate mutants crash bench lock clean
+.PHONY: run serve setup setup-dev test check lint exhaustive simulate mutants crash bench lock stage clean
 
 run: setup
 	mkdir -p $(OUT)
@@ -70,6 +70,12 @@ lock:
 	$(LOCK) --extra engine -o requirements/run.lock
 	$(LOCK) --extra engine --extra methods --extra service --extra gcp --extra bigquery --extra dev -o requirements/dev.lock
 	$(LOCK) --extra engine --extra methods --extra bench -o requirements/bench.lock
+	$(LOCK) -c requirements/dev.lock --extra service --extra gcp -o functions/light.lock
+	$(LOCK) -c requirements/dev.lock --extra engine --extra methods --extra gcp --extra bigquery -o functions/science.lock
+
+# What a deployment uploads: a folder for each function, with the package and its lock.
+stage:
+	$(PYTHON) functions/stage.py build
 
 clean:
-	rm -rf .venv .venv-bench out
+	rm -rf .venv .venv-bench out build

@@ -37,14 +37,19 @@ def asked(content: Any, *, tenant: str, rules: Rules | None) -> tuple[Question, 
     """
     if not isinstance(content, Mapping):
         raise InputError("the request must be a JSON object", code="NOT_AN_OBJECT")
-    question = make_question(content, strict=True)
-    if question.notify_url is not None:
-        web.parse(question.notify_url)
+    question = _acceptable(make_question(content, strict=True))
     source = _source(question.dataset, tenant)
     addresses.check(source, tenant=tenant, rules=rules)
     if source["kind"] == "object":
         question = question.model_copy(update={"dataset": None})
     return question, source
+
+
+def _acceptable(question: Question) -> Question:
+    """Return the question if its notices may go where it says (raises InputError)."""
+    if question.notify_url is not None:
+        web.parse(question.notify_url)
+    return question
 
 
 def _source(dataset: str | None, tenant: str) -> Mapping[str, Any]:
@@ -100,7 +105,7 @@ def from_file(backends: Backends, name: str, generation: int, *, tenant: str) ->
     found = objects.find(name)
     if found is None or found.generation != generation or not is_dataset(name, found.size):
         return None
-    question = _question(objects, found).model_copy(update={"dataset": None})
+    question = _acceptable(_question(objects, found)).model_copy(update={"dataset": None})
     source = {"kind": "dropped", "name": name, "generation": generation}
     return _start(backends, question, source, tenant=tenant, key=f"{name}#{generation}", principal="upload")
 

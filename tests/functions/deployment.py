@@ -215,7 +215,7 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
             time.sleep(0.05)
         else:
             return
-    raise RuntimeError(f"a function did not start: {process.args}")
+    raise RuntimeError(f"a function did not start: {process.args!r}")
 
 
 def settled(look: Callable[[], bool], *, seconds: float) -> bool:
