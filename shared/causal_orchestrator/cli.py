@@ -190,6 +190,9 @@ def _add_roles(parser: argparse.ArgumentParser) -> None:
         roles.add_argument(f"--{name.replace('_', '-')}", default=None, metavar="COLUMN")
     for name in COLUMNS_OPTIONS:
         roles.add_argument(f"--{name.replace('_', '-')}", type=_names, default=None, metavar="A,B")
+    roles.add_argument(
+        "--network", default=None, help="a column of neighbours' units, or an edge list; @FILE reads a file"
+    )
     roles.add_argument("--cutoff", type=float, default=None, help="cutoff of the running variable")
     roles.add_argument("--estimand", choices=("ATE", "ATT", "ATC", "ATO", "LATE", "CATE"), default=None)
     roles.add_argument("--reference-level", default=None, help="the level of the treatment that is the control")
@@ -209,6 +212,8 @@ def _question(arguments: argparse.Namespace) -> dict[str, Any]:
         question["randomized"] = True
     if arguments.description is not None:
         question["description"] = _text(arguments.description)
+    if arguments.network is not None:
+        question["network"] = _text(arguments.network)
     return question
 
 

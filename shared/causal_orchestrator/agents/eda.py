@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import InputError
+from causal_orchestrator.problem import source_rows
 from causal_orchestrator.profiling import quality
 from causal_orchestrator.profiling.suspicions import suspicions
 from causal_orchestrator.results import Balance, Exploration, Note, Profile, Snapshot
@@ -35,6 +36,8 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     question = profile.question
     names = [c.name for c in snapshot.columns if c.kind not in ("text", "empty") and c.name != question.outcome]
     frame = read(names, "covariates_treatment")
+    if question.population in frame.columns:
+        frame = frame[source_rows(frame, question)]  # nobody was treated or not in the target
     covariates = [name for name in (question.covariates or ()) if name in frame.columns]
     X, encoded = quality.encode(frame[covariates])
     treatment = frame[str(question.treatment)]

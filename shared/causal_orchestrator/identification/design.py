@@ -97,6 +97,8 @@ def cases(
         Mediators that by a trusted graph carry all of the effect, where no set of covariates closes every backdoor.
     """
     checks = {
+        "transport": _transport(question),
+        "network": _network(question),
         "mediation": _mediation(question),
         "randomized": _randomized(question, proposed, refuted),
         "discontinuity": _discontinuity(question),
@@ -104,12 +106,33 @@ def cases(
         "panel": _panel(question, structure, n_periods, n_switching_units),
         "interrupted_time_series": _interrupted(question, structure),
         "frontdoor": _frontdoor(frontdoor),
+        "proximal": _proximal(question),
         "unconfoundedness": (True, "every common cause of treatment and outcome is assumed to be among the covariates"),
     }
     return Cases(
         open=tuple(Case(design=cast(Design, name), reason=why) for name, (holds, why) in checks.items() if holds),
         considered={name: why for name, (_, why) in checks.items()},
     )
+
+
+def _transport(question: Question) -> tuple[bool, str]:
+    if question.population is None:
+        return False, "no target population is marked"
+    return True, f"{shown(question.population)!r} marks a source and a target population, and the target is asked about"
+
+
+def _network(question: Question) -> tuple[bool, str]:
+    if question.network is None or question.unit is None:
+        return False, "no network of units was given"
+    if not question.randomized:
+        return False, "a network was given, but exposure probabilities need an assignment declared as random"
+    return True, "units are connected, and treatment was assigned among them at random"
+
+
+def _proximal(question: Question) -> tuple[bool, str]:
+    if question.treatment_proxies and question.outcome_proxies:
+        return True, "proxies of a hidden confounder were named, beside the treatment and beside the outcome"
+    return False, "no proxies of a hidden confounder, one beside the treatment and one beside the outcome"
 
 
 def _randomized(question: Question, proposed: Sequence[str], refuted: Sequence[str]) -> tuple[bool, str]:
