@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
+from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -70,7 +71,10 @@ def smoothness(study: EventStudy, bound: float, level: float = 0.95) -> Interval
     ----------
     Rambachan & Roth (2023), section 4.1; Armstrong & Kolesár (2018), https://doi.org/10.3982/ECTA14434.
     """
-    path = _path(study)
+    return _shortest_interval(study, _path(study), bound, level)
+
+
+def _shortest_interval(study: EventStudy, path: _Path, bound: float, level: float) -> Interval:
     best = min((_shortest(path, i, bound, level) for i in range(len(path.turns))), key=lambda found: found[0])
     half, vector = best
     centre = float(vector @ np.append(study.before, study.after))
@@ -141,9 +145,9 @@ def folded_quantile(bias: float, error: float, level: float) -> float:
     b = abs(bias) / error
 
     def excess(c: float) -> float:
-        return float(stats.norm.cdf(c - b) - stats.norm.cdf(-c - b)) - level
+        return float(ndtr(c - b) - ndtr(-c - b)) - level
 
-    low, high = b + float(stats.norm.ppf(level)) - 1e-9, b + float(stats.norm.ppf(0.5 + level / 2)) + 1e-9
+    low, high = b + float(ndtri(level)) - 1e-9, b + float(ndtri(0.5 + level / 2)) + 1e-9
     return error * float(optimize.brentq(excess, max(low, 0.0), high, xtol=1e-13))
 
 
@@ -225,8 +229,8 @@ class _Piece:
 
 def _truncated(p: float, low: Floats, high: Floats) -> Floats:
     """Return the quantile of a standard normal between two limits, from the tail that keeps its digits."""
-    upper = stats.norm.isf(stats.norm.sf(low) - p * (stats.norm.sf(low) - stats.norm.sf(high)))
-    lower = stats.norm.ppf(stats.norm.cdf(low) + p * (stats.norm.cdf(high) - stats.norm.cdf(low)))
+    upper = -ndtri(ndtr(-low) - p * (ndtr(-low) - ndtr(-high)))
+    lower = ndtri(ndtr(low) + p * (ndtr(high) - ndtr(low)))
     return np.asarray(np.where(low > 0, upper, lower))
 
 
@@ -278,8 +282,10 @@ def smoothness_breakdown(study: EventStudy, level: float = 0.95, *, value: float
     """Return the largest M at which the interval leaves `value` out: 0 if it never does."""
     unit = max(abs(study.effect - value), study.std_error)
 
+    path = _path(study)
+
     def rejected(bound: float) -> bool:
-        low, high = smoothness(study, bound, level)
+        low, high = _shortest_interval(study, path, bound, level)
         return not low <= value <= high
 
     return _last(rejected, unit * np.append(0.0, np.geomspace(1e-3, MOST, 30)))
