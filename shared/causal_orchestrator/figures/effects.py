@@ -25,12 +25,16 @@ from causal_orchestrator.figures.evidence import Evidence, label
 from causal_orchestrator.results import Effect, EffectRow
 
 MOST_ROWS = 30
+POLICIES = ("POLICY_VALUE", "POLICY_GAIN")  # no effects of the treatment; `policies.compared` shows them
 
 
 def forest(evidence: Evidence) -> Drawing:
     """Draw every method's estimate with its interval, the primary first, estimands apart (HON-5)."""
     found = [e for e in (evidence.effects.effects if evidence.effects else ()) if e.status == "ok"]
-    known = sorted((e for e in found if e.estimate is not None), key=lambda e: (e.role != "primary", e.estimand))
+    known = sorted(
+        (e for e in found if e.estimate is not None and e.estimand not in POLICIES),
+        key=lambda e: (e.role != "primary", e.estimand),
+    )
     if not known:
         raise NotApplicable("no method produced an estimate")
     rows = [
