@@ -63,6 +63,9 @@ def test_two_times_with_a_mark_of_the_change_are_a_panel_design() -> None:
 def test_every_design_looked_at_has_its_reason() -> None:
     found = cases(Question(treatment="t", outcome="y"), structure="cross_section")
     named = {
+        "transport",
+        "network",
+        "proximal",
         "mediation",
         "randomized",
         "discontinuity",
