@@ -24,6 +24,7 @@ MIN_ROWS = 60
 GRID = 15  # doses from the 5 % to the 95 % quantile
 MOST_DOSES = 200
 SUPPORTED = 0.75  # share of rows for whom a dose must have been possible
+EDGE, CROWDED = 0.01, 0.05  # part of the range that is its end, and the share of doses that may lie there
 LEAST_DRAWS, MOST_DRAWS = 50, 10_000
 
 
@@ -112,6 +113,7 @@ def _doubly_robust(problem: Problem, doses: Floats, count: int) -> Estimate:
                 "passed": bool(reach.min() >= SUPPORTED),
                 "detail": "share of rows for whom the rarest dose of the grid was within reach",
             },
+            "edge_mass": _edge(problem.treatment),
             "density_ratio": {
                 "value": float(np.quantile(found.ratio, 0.99)),
                 "threshold": LARGEST_RATIO,
@@ -123,6 +125,13 @@ def _doubly_robust(problem: Problem, doses: Floats, count: int) -> Estimate:
         notes=_notes(found.capped, doses[reach < SUPPORTED]),
         influence=slope,
     )
+
+
+def _edge(a: Floats) -> dict[str, Any]:
+    """Say how many doses crowd at an end of their range: there the derivative is told by one side alone."""
+    close = EDGE * float(np.ptp(a))
+    share = max(float((a - a.min() < close).mean()), float((a.max() - a < close).mean()))
+    return {"value": share, "threshold": CROWDED, "passed": share <= CROWDED, "detail": "share of doses at one end of their range, where the average derivative is poorly told"}  # fmt: skip
 
 
 def _notes(capped: float, beyond: Floats) -> tuple[str, ...]:
