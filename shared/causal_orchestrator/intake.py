@@ -64,10 +64,10 @@ def _source(dataset: str | None, tenant: str) -> Mapping[str, Any]:
     return {"kind": "uri", "uri": dataset}
 
 
-def crowded(backends: Backends, tenant: str) -> bool:
-    """Say whether the tenant has as many jobs as it may have at once."""
+def room(backends: Backends, tenant: str) -> int:
+    """Return how many jobs the tenant may start beside those that it has."""
     live = backends.documents.list("jobs", where={"tenant": tenant, "state": "open"}, limit=MAX_LIVE_JOBS)
-    return len(live) >= MAX_LIVE_JOBS
+    return MAX_LIVE_JOBS - len(live)
 
 
 def from_message(backends: Backends, data: bytes, *, tenant: str, key: str) -> str:
@@ -140,6 +140,6 @@ def _stated(data: bytes) -> Question:
 def _start(
     backends: Backends, question: Question, source: Mapping[str, Any], *, tenant: str, key: str, principal: str
 ) -> str:
-    if crowded(backends, tenant):
+    if not room(backends, tenant):
         raise Busy("the tenant has as many jobs as it may have at once", code="QUOTA")
     return runtime.start_job(backends, question, source, tenant=tenant, key=key, principal=principal)

@@ -23,6 +23,7 @@ from causal_orchestrator.state import LIVE_JOB
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
+COUNTED_SECONDS = 10.0
 STREAM_SECONDS, BEAT_SECONDS, LOOK_SECONDS = 55 * 60.0, 15.0, 0.5
 
 
@@ -112,9 +113,17 @@ def _name(call: Call) -> str:
 
 
 def _leave_room(call: Call) -> None:
-    """Refuse a job beyond the tenant's share; it may come back when one has ended."""
-    if intake.crowded(call.service.backends, call.tenant):
+    """Refuse a job beyond the tenant's share; it may come back when one has ended.
+
+    Counting a hundred jobs costs more than starting one, so it is done every few seconds and where none was left.
+    """
+    service = call.service
+    left, until = service.rooms.get(call.tenant, (0, 0.0))
+    if left < 1 or service.monotonic() >= until:
+        left, until = intake.room(service.backends, call.tenant), service.monotonic() + COUNTED_SECONDS
+    if left < 1:
         raise TooMany("too many jobs are waiting", code="QUOTA", details={"retry_after": 30})
+    service.rooms[call.tenant] = (left - 1, until)
 
 
 def list_jobs(call: Call) -> Response:

@@ -20,7 +20,7 @@ class Service:
     """The service's parts.
 
     `environment` is the middle of this deployment's API keys. `hosts` are the names under which it may be called
-    (None: any). `origins` are the pages that may post to it (none but itself by default).
+    (None: any). `rooms` say how many jobs each tenant may still start here and until when that is known.
     """
 
     backends: Backends
@@ -32,6 +32,7 @@ class Service:
     monotonic: Callable[[], float] = field(default=lambda: 0.0)
     pause: Callable[[float], None] = field(default=lambda seconds: None)
     wake: Callable[[], None] = field(default=lambda: None)
+    rooms: dict[str, tuple[int, float]] = field(default_factory=dict, repr=False, compare=False)
 
 
 def job_out(job: Job) -> Mapping[str, Any]:
