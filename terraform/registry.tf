@@ -32,3 +32,13 @@ resource "google_artifact_registry_repository_iam_member" "builder" {
   role       = "roles/artifactregistry.writer"
   member     = google_service_account.builder.member
 }
+
+# The image that staging has tried is the one that production runs.
+resource "google_artifact_registry_repository_iam_member" "puller" {
+  for_each = var.image_pullers
+
+  location   = google_artifact_registry_repository.this.location
+  repository = google_artifact_registry_repository.this.name
+  role       = "roles/artifactregistry.reader"
+  member     = each.value
+}

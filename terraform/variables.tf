@@ -41,6 +41,12 @@ variable "job_image" {
   type        = string
 }
 
+variable "image_pullers" {
+  description = "Members of other projects that run the images of this one: production's Cloud Run agent, in staging."
+  type        = set(string)
+  default     = []
+}
+
 variable "canary" {
   description = "Whether a new revision gets no traffic until deploy/canary.py gives it some."
   type        = bool
