@@ -156,7 +156,9 @@ def calibration_error(propensity: Floats, treatment: Floats) -> float:
     return float(np.sqrt(max(0.0, float(np.average((observed - predicted) ** 2 - chance, weights=count[full])))))
 
 
-def score_estimate(problem: Problem, estimate: Estimate, *, scores: Floats | None = None) -> Energy:
+def score_estimate(
+    problem: Problem, estimate: Estimate, *, scores: Floats | None = None, shares: Mapping[str, float] = WEIGHTS
+) -> Energy:
     """Score one method's `Estimate` (raises NotApplicable where the treatment is not binary)."""
     uses = estimators.ESTIMATORS[estimate.method].nuisances
     rests = "propensity" in " ".join(estimators.ESTIMATORS[estimate.method].assumes) or uses == "learned"
@@ -171,6 +173,7 @@ def score_estimate(problem: Problem, estimate: Estimate, *, scores: Floats | Non
         weights=weights if isinstance(weights, np.ndarray) else None,
         propensity=propensity,
         scores=scores,
+        shares=shares,
     )
 
 
@@ -185,6 +188,7 @@ def select(
     estimand: str,
     strategy: Strategy,
     failures: Mapping[str, str] | None = None,
+    shares: Mapping[str, float] = WEIGHTS,
 ) -> Selection:
     """Order the methods and say which one the strategy prefers, among those of the headline's estimand.
 
@@ -192,10 +196,11 @@ def select(
     ----------
     estimates : by method.
     failures : why the other methods gave no estimate.
+    shares : of balance, fit and calibration in the energy score.
     """
-    energies = _energies(problem, estimates)
+    energies = _energies(problem, estimates, shares)
     alike = [name for name, found in estimates.items() if found.estimand == estimand]
-    preferred, gap, reason = _preferred(alike, energies, headline, strategy)
+    preferred, gap, reason = _preferred(problem, alike, energies, headline, strategy)
     evaluations = [
         Evaluation(
             method=name,
@@ -227,7 +232,7 @@ def select(
     )
 
 
-def _energies(problem: Problem, estimates: Mapping[str, Estimate]) -> dict[str, Energy]:
+def _energies(problem: Problem, estimates: Mapping[str, Estimate], shares: Mapping[str, float]) -> dict[str, Energy]:
     if problem.treatment_kind != "binary" or not problem.covariates.shape[1]:
         return {}
     scores = pseudo_outcomes(problem)
@@ -239,7 +244,7 @@ def _energies(problem: Problem, estimates: Mapping[str, Estimate]) -> dict[str, 
 
 
 def _preferred(
-    alike: Sequence[str], energies: Mapping[str, Energy], headline: str | None, strategy: Strategy
+    problem: Problem, alike: Sequence[str], energies: Mapping[str, Energy], headline: str | None, strategy: Strategy
 ) -> tuple[str | None, float | None, str]:
     if not alike:
         return None, None, ""
@@ -248,8 +253,8 @@ def _preferred(
         return combined[0], None, "the combination that the strategy names"
     scored = sorted((name for name in alike if name in energies), key=lambda name: (energies[name].score, name))
     if strategy == "first_success" or not scored:
-        table = estimators.ESTIMATORS
-        first = min(alike, key=lambda name: (-table[name].credibility, table[name].cost(10_000, 20), name))
+        table, size = estimators.ESTIMATORS, (problem.n, problem.covariates.shape[1])
+        first = min(alike, key=lambda name: (-table[name].credibility, table[name].cost(*size), name))
         return first, None, "the most credible that gave an estimate"
     best = scored[0]
     against = headline if headline in energies and headline != best else scored[1] if len(scored) > 1 else None

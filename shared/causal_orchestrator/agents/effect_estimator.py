@@ -90,7 +90,8 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
         outcome_scale=_outcome_scale(problem),
         warnings=(*problem.notes, *_notes(effects, plan)),
     )
-    return Output(result, _files(job, problem, by_row, found.get("policy_learning")))
+    files = _files(job, problem, by_row, found.get("policy_learning"))
+    return Output(result, files | {"evaluations.json": _evaluations(chosen, attempts)})
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,12 @@ def _heterogeneity(
 
 
 def _by_row(found: Mapping[str, Estimate]) -> Estimate | None:
-    able = [e for e in found.values() if e.cate is not None and "heterogeneity" in e.details]
+    # What a method without folds (parametric) says of its own rows flatters it.
+    able = [
+        e
+        for e in found.values()
+        if e.cate is not None and "heterogeneity" in e.details and e.details.get("folds", 2) > 1
+    ]
     return min(able, key=lambda e: (-estimators.ESTIMATORS[e.method].credibility, e.method), default=None)
 
 
