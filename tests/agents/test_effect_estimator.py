@@ -155,7 +155,14 @@ def test_the_result_survives_json_and_repeats_to_the_byte(made, output):
     assert Effects.model_validate(json.loads(text)) == output.result
     again = analyse(made, plan_for(made))
     assert again.result.model_dump_json() == text
-    assert again.files == output.files
+    assert apart_from_durations(again) == apart_from_durations(output)
+
+
+def apart_from_durations(output):
+    """The files; how long each evaluation took is theirs alone to tell and differs from run to run."""
+    stored = json.loads(output.files["evaluations.json"])
+    rows = [{k: v for k, v in row.items() if k != "duration_ms"} for row in stored["evaluations"]]
+    return {**output.files, "evaluations.json": rows}
 
 
 @pytest.mark.parametrize("name", ["confounded_dose", "confounded_arms", "confounded_binary"])
