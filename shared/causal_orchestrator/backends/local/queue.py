@@ -53,9 +53,9 @@ class LocalQueue:
         self._now = now
 
     def publish(self, topic: str, body: Mapping[str, Any]) -> None:
-        """Send `body` to `topic`."""
+        """Send `body` to `topic`; what is lost with the power is sent again by the sweep that follows every start."""
         text = _text(body)
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             self._add(connection, WORK, topic, text, self._time())
 
     def start(self, job: str, step: int, *, parts: int = 0) -> None:
