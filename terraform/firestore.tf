@@ -64,6 +64,18 @@ resource "google_firestore_field" "unindexed" {
   index_config {}
 }
 
+# What may be forgotten says when. Jobs do not: what hangs below a document outlives it, so erasure walks through them.
+resource "google_firestore_field" "expires" {
+  for_each = toset(["requests", "rejected"])
+
+  database   = google_firestore_database.this.name
+  collection = each.value
+  field      = "expires_at"
+
+  ttl_config {}
+  index_config {}
+}
+
 resource "google_firebaserules_ruleset" "this" {
   source {
     files {

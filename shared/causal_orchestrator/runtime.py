@@ -64,6 +64,7 @@ Agents = Mapping[str, Spec]
 PAUSE = timedelta(minutes=30)
 ORPHAN_AGE = timedelta(hours=24)
 REJECTED_KEPT = timedelta(days=30)
+REQUEST_KEPT = timedelta(days=30)  # for so long the same key gives the same job
 # The share of a job's minutes after which only what must still happen does.
 SPENT_SHARE = 0.75
 
@@ -92,7 +93,9 @@ def start_job(
     fingerprint = hashlib.sha256(
         canonical_json([question.model_dump(mode="json"), dict(source)]).encode()
     ).hexdigest()  # fmt: skip
-    request = {"job": job_id, "fingerprint": fingerprint, "created_at": now, "tenant": tenant}
+    request = {
+        "job": job_id, "fingerprint": fingerprint, "created_at": now, "tenant": tenant, "expires_at": now + REQUEST_KEPT,
+    }  # fmt: skip
     once = f"requests/{_digest(tenant, principal, key)}" if key is not None else f"requests/{job_id}"
 
     def create(found: Found) -> Writes:

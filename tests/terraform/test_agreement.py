@@ -102,5 +102,27 @@ def test_everything_that_the_cloud_must_be_told_is_set() -> None:
     assert known - ours == on_a_laptop
 
 
+def test_what_expires_is_what_the_code_gives_a_time_to() -> None:
+    expires = MODULES["."].named("resource")["google_firestore_field.expires"].body
+    assert expires["field"] == "expires_at"
+    collections = set(re.findall(r'"(\w+)"', expires["for_each"]))
+    package = AGENTS_FOLDER.parent
+    dated = {path for path in package.rglob("*.py") if '"expires_at":' in path.read_text(encoding="utf-8")}
+    text = "".join(path.read_text(encoding="utf-8") for path in dated)
+    assert text.count('"expires_at":') == len(collections)
+    for name in collections:
+        assert f'f"{name}/{{' in text, name
+
+
+def test_a_list_that_is_ordered_has_its_index() -> None:
+    """Only jobs are listed in another order than their IDs', by tenant and perhaps status."""
+    package = AGENTS_FOLDER.parent
+    ordered = [path.name for path in package.rglob("*.py") if "newest_first=True" in path.read_text(encoding="utf-8")]
+    assert ordered == ["runtime.py"]
+    index = MODULES["."].named("resource")["google_firestore_index.jobs"].body
+    assert index["for_each"] == {"newest": ["tenant"], "newest_by_status": ["tenant", "status"]}
+    assert index["fields"] == [{"field_path": "created_at", "order": "DESCENDING"}]
+
+
 def test_the_planners_secrets_are_those_of_the_table() -> None:
     assert LOCALS["planner_secrets"] == {planner: secret for planner, secret in KEYS.items() if secret}
