@@ -139,6 +139,9 @@ GROUPS = (
         method("ols", adjustment="lin"), method("regression_adjustment"), method("ipw"), method("aipw", **SMOOTH),
         method("tmle", **SMOOTH), method("double_ml_irm", **SMOOTH),
     )),
+    Group("confounded, a combination", simulated("confounded_heterogeneous", 600), (
+        method("short_stack", **SMOOTH), method("aipw", se="bootstrap", **SMOOTH), method("ipw", se="bootstrap"),
+    )),
     Group("confounded by bends, default recipe", simulated("confounded_nonlinear", 2_000), tuple(
         method(key) for key in LEARNED
     ), draws=FEW),
