@@ -387,6 +387,16 @@ def test_a_file_may_be_given_instead_of_bytes(world: World, tmp_path: Path) -> N
     assert (stored.sha256, stored.size) == (hashlib.sha256(b"\x00" * 3_000_000).hexdigest(), 3_000_000)
 
 
+def test_what_stands_under_a_name_is_found_and_nothing_else(world: World) -> None:
+    objects = world.backends.objects
+    assert objects.find("t/a") is None
+    stored = objects.create("t/a", b"one")
+    assert objects.find("t/a") == stored
+    assert objects.find("t") is None
+    objects.delete("t/a")
+    assert objects.find("t/a") is None
+
+
 def test_the_same_bytes_again_are_no_error_and_others_are(world: World) -> None:
     first = world.backends.objects.create("t/a", b"one")
     assert world.backends.objects.create("t/a", b"one") == first

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -182,7 +183,7 @@ def _running(
     try:
         yield process
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # gunicorn's word for: at once
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
