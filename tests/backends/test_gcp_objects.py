@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,16 @@ def test_a_store_that_says_no_is_told_from_one_that_is_away(up: gcp.Peers, objec
     with pytest.raises(StorageError) as caught:
         objects.create("t/a", b"one")
     assert caught.value.code == "STORAGE_DENIED"
+
+
+def test_what_people_wrote_on_a_file_is_read_with_it(up: gcp.Peers, chosen: Settings) -> None:
+    bucket = f"datasets-of-{chosen.bucket}"
+    placed = up.storage.create(bucket, "uploads/a.csv", b"t,y", {"treatment": "t"})
+    datasets = gcp.connected(up, replace(chosen, datasets_bucket=bucket)).datasets
+    assert datasets is not None
+    found = datasets.find("uploads/a.csv")
+    assert found is not None
+    assert (found.generation, found.size, found.sha256) == (placed.number, 3, "")
+    assert found.labels == {"treatment": "t"}
+    assert datasets.local("uploads/a.csv", found.generation).read_bytes() == b"t,y"
+    assert gcp.connected(up, chosen).datasets is None

@@ -318,6 +318,18 @@ def test_a_sidecar_that_is_no_question_is_recorded(backends: Backends, sidecar: 
     assert jobs(backends) == []
 
 
+def test_a_file_that_was_replaced_meanwhile_is_not_analysed(backends: Backends) -> None:
+    entrypoints.on_upload(finalized("uploads/a.csv", drop(backends, "uploads/a.csv")))
+    (job,) = jobs(backends)
+    backends.datasets.delete("uploads/a.csv")  # type: ignore[union-attr]
+    drop(backends, "uploads/a.csv", b"t,y\n3,4\n")
+    entrypoints.on_message(message({"job_id": job.id, "step": 0}))
+    _, (step,) = runtime.get_job(backends, job.id, tenant="acme")
+    assert step.state == "failed"
+    assert step.error is not None
+    assert step.error.code == "SOURCE_CHANGED"
+
+
 def test_a_name_that_leads_elsewhere_is_recorded(backends: Backends) -> None:
     entrypoints.on_upload(finalized("uploads/../../etc/passwd", 1))
     assert rejected(backends) == ["OBJECT_NAME"]
