@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from causal_orchestrator.numerics.folds import folds
@@ -18,6 +19,7 @@ from causal_orchestrator.numerics.matching import TIED, local_variance, match, m
 from causal_orchestrator.numerics.nuisance import recipe, stack_shares
 from causal_orchestrator.numerics.weighting import weighted_means
 from causal_orchestrator.problem import build
+from causal_orchestrator.question import Question
 from causal_orchestrator.simulate import SIMULATIONS
 
 EXACT = 1e-12
@@ -131,8 +133,9 @@ def test_stacking_finds_the_better_learner_and_shares_sum_to_one():
 def test_small_data_get_more_folds_and_smooth_learners_large_data_fewer():
     assert recipe(500).folds > recipe(5_000).folds > recipe(2_000_000).folds == 2
     assert recipe(500).repeats > recipe(5_000).repeats == 1
-    assert "boosting" not in recipe(500).learners
-    assert "boosting" in recipe(5_000).learners
+    assert "joint_boosting" not in recipe(500).learners
+    assert "joint_boosting" in recipe(5_000).learners
+    assert recipe(2_000_000).learners == ("joint_boosting",)
 
 
 # --- folds and inference --------------------------------------------------------------------------------------------
@@ -214,3 +217,37 @@ def test_the_influence_of_weighted_means_is_their_derivative():
         for target in base:
             numerical = (moved[target].means - base[target].means) / step * 300
             assert numerical == pytest.approx(base[target].influence[row], rel=2e-3, abs=2e-3)
+
+
+# --- one fit for all arms -------------------------------------------------------------------------------------------
+
+
+def test_an_ensemble_over_all_arms_predicts_every_level_out_of_fold():
+    """The surface is common to the arms; a fit of the rare arm alone cannot find it."""
+    random = np.random.default_rng(8)
+    x = random.standard_normal((3_000, 4))
+    codes = random.choice(3, size=3_000, p=[0.9, 0.05, 0.05]).astype(np.float64)
+    surface = np.sin(2 * x[:, 0]) * x[:, 1]
+    frame = pd.DataFrame(x, columns=list("abcd")).assign(t=codes, y=surface + codes + 0.3 * random.standard_normal(3_000))  # fmt: skip
+    problem = build(frame, Question(treatment="t", outcome="y", covariates=list("abcd")))
+    truth = surface[problem.rows, None] + np.arange(3)
+    joint, apart = (
+        np.abs(problem.learned(learners=(name,), folds=3, repeats=1).outcome_by_level[0] - truth).mean(axis=0)
+        for name in ("joint_boosting", "boosting")
+    )
+    assert np.all(joint[1:] < 0.8 * apart[1:])
+    assert joint.max() < 0.5
+
+
+def test_bart_learns_a_mean_and_a_probability():
+    pytest.importorskip("stochtree", reason="the extra `methods` brings it")
+    random = np.random.default_rng(9)
+    x = random.standard_normal((300, 3))
+    mean = 1.0 * (x[:, 0] > 0) * x[:, 1]
+    predicted = fit("bart", x, mean + 0.2 * random.standard_normal(300), None, kind="mean", seed=1)(x)
+    assert np.corrcoef(predicted, mean)[0, 1] > 0.9
+    event = (random.random(300) < 1 / (1 + np.exp(-2 * x[:, 0]))).astype(np.float64)
+    chance = fit("bart", x, event, None, kind="probability", seed=1)(x)
+    assert chance.min() > 0
+    assert chance.max() < 1
+    assert np.corrcoef(chance, x[:, 0])[0, 1] > 0.8

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from causal_orchestrator import estimators
-from causal_orchestrator.errors import DesignError, EstimationError, InputError
+from causal_orchestrator.errors import DesignError, EstimationError, InputError, NotApplicable
 from causal_orchestrator.problem import build
 from causal_orchestrator.question import Question
 from causal_orchestrator.simulate import SIMULATIONS
@@ -82,3 +82,32 @@ def test_no_overlap_and_no_trim_are_refused():
     with pytest.raises(InputError) as refused:
         estimators.estimate("tmle", problem, trim=0.5)
     assert refused.value.code == "OPTION_INVALID"
+
+
+@pytest.mark.parametrize("method", ["aipw", "tmle"])
+@pytest.mark.parametrize(("sample", "population"), [("SATE", "ATE"), ("SATT", "ATT")])
+def test_a_samples_effect_has_the_estimate_of_the_populations_and_a_smaller_error_where_effects_vary(
+    method, sample, population
+):
+    made = SIMULATIONS["confounded_heterogeneous"](3_000, seed=3)
+    problem = build(made.frame, made.question)
+    here, there = (estimators.estimate(method, problem, estimand=e, **QUICK) for e in (sample, population))
+    assert here.estimate == pytest.approx(there.estimate, rel=1e-12)
+    assert here.std_error < 0.95 * there.std_error
+    assert here.estimand == sample
+    assert "given the sample" in here.inference
+    found = problem.learned(**QUICK)
+    tau = found.mu1 - found.mu0
+    if sample == "SATE" and method == "aipw":
+        # The effects' own variance, and nothing else, is left out: residuals and effects are uncorrelated given x.
+        left_out = problem.n * (there.std_error**2 - here.std_error**2)
+        assert left_out == pytest.approx(tau.var(), rel=0.3)
+
+
+@pytest.mark.parametrize("method", ["aipw", "tmle"])
+def test_a_samples_effect_is_refused_with_sampling_weights(method):
+    made = SIMULATIONS["confounded_linear"](300, seed=3)
+    frame = made.frame.assign(w=np.linspace(1, 2, 300))
+    problem = build(frame, made.question.model_copy(update={"weights": "w"}))
+    with pytest.raises(NotApplicable, match="ask for ATT"):
+        estimators.estimate(method, problem, estimand="SATT", **QUICK)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from causal_orchestrator.numerics.doubly_robust import doubly_robust
+from causal_orchestrator.numerics.doubly_robust import described, doubly_robust
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 
 def estimate(
     problem: Problem,
     *,
-    estimand: Literal["ATE", "ATT", "ATC"] = "ATE",
+    estimand: Literal["ATE", "ATT", "ATC", "SATE", "SATT"] = "ATE",
     learners: Sequence[str] | Literal["parametric"] | None = None,
     folds: int | None = None,
     repeats: int | None = None,
@@ -25,6 +25,7 @@ def estimate(
 
     Parameters
     ----------
+    estimand : SATE and SATT are the sample's effects: same estimate, variance given its covariates and treatments.
     learners, folds, repeats : see `numerics.nuisance.recipe`; ``parametric`` takes logit and least squares without
         cross-fitting.
     trim : propensities are moved into [trim, 1 - trim]; the share moved is reported.
@@ -33,6 +34,8 @@ def estimate(
     ------
     DesignError
         If more than half of the propensities would have to be moved (``POSITIVITY``).
+    NotApplicable
+        If a sample's effect is asked for with sampling weights (``SAMPLE_WEIGHTED``).
 
     References
     ----------
@@ -50,7 +53,7 @@ def estimate(
         estimand=estimand,
         estimates=told.joined.estimates,
         covariance=told.joined.covariance,
-        inference="influence function" + ("" if problem.cluster is None else ", clustered"),
+        inference=described(estimand, problem.cluster),
         diagnostics={"propensities moved": {"value": told.moved, "detail": f"share outside [{trim:g}, {1 - trim:g}]"}},
         details={
             "learners": dict(found.learners),

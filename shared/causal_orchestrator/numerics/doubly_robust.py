@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from causal_orchestrator.errors import DesignError, EstimationError, InputError
+from causal_orchestrator.errors import DesignError, EstimationError, InputError, NotApplicable
 from causal_orchestrator.numerics.inference import Joined, median_over_repeats
 from causal_orchestrator.numerics.nuisance import Nuisances
 from causal_orchestrator.numerics.weighting import balancing_weights
 
 Floats = NDArray[np.float64]
-Estimand = Literal["ATE", "ATT", "ATC"]
+Estimand = Literal["ATE", "ATT", "ATC", "SATE", "SATT"]
+Population = Literal["ATE", "ATT", "ATC"]
+POPULATION: dict[Estimand, Population] = {"ATE": "ATE", "ATT": "ATT", "ATC": "ATC", "SATE": "ATE", "SATT": "ATT"}
 
 MOST = 0.5  # share of propensities that may be moved
 NONZERO = 1e-12
@@ -55,6 +57,7 @@ def doubly_robust(sample: Sample, found: Nuisances, *, estimand: Estimand, trim:
 
     Parameters
     ----------
+    estimand : SATE and SATT have the estimates of ATE and ATT, and a variance without that of the effects among rows.
     trim : propensities are moved into [trim, 1 - trim].
 
     Raises
@@ -63,34 +66,46 @@ def doubly_robust(sample: Sample, found: Nuisances, *, estimand: Estimand, trim:
         If `trim` is not in [0, 0.5) (``OPTION_INVALID``).
     DesignError
         If more than half of the propensities would have to be moved (``POSITIVITY``).
+    NotApplicable
+        If a sample's effect is asked for with sampling weights, which speak of a population (``SAMPLE_WEIGHTED``).
 
     References
     ----------
-    Robins, Rotnitzky & Zhao (1994); Chernozhukov et al. (2018), https://doi.org/10.1111/ectj.12097.
+    Robins, Rotnitzky & Zhao (1994); Chernozhukov et al. (2018), https://doi.org/10.1111/ectj.12097; for the variance
+    given the covariates Imbens (2004), https://doi.org/10.1162/003465304323023651, section II.D.
     """
+    target = POPULATION[estimand]
+    if target != estimand and sample.weights is not None:
+        raise NotApplicable(f"sampling weights speak of a population: ask for {target}, not {estimand}", code="SAMPLE_WEIGHTED")  # fmt: skip
     moved, propensities = limited(found, trim)
     values, influences, means, by_arm = [], [], [], []
     for propensity, outcomes in zip(propensities, found.outcome_by_level, strict=True):
-        if estimand == "ATE":
+        if target == "ATE":
             score = level_scores(sample, propensity, outcomes)
             means.append(score.mean(axis=0))
-            by_arm.append(score - score.mean(axis=0))
-            contrast = score[:, 1:] - score[:, [0]]
-            values.append(contrast.mean(axis=0))
-            influences.append(contrast - values[-1])
+            by_arm.append(_centred(score - outcomes) if estimand == "SATE" else score - means[-1])
+            values.append(means[-1][1:] - means[-1][0])
+            influences.append(by_arm[-1][:, 1:] - by_arm[-1][:, [0]])
         else:
-            value, influence = effect_on(sample, propensity, outcomes, estimand)
+            value, influence = effect_on(sample, propensity, outcomes, target)
             values.append(value)
-            influences.append(influence)
+            sampled = target == estimand
+            influences.append(influence if sampled else _centred(influence - _varying(sample, outcomes, value)))
     return DoublyRobust(
         joined=median_over_repeats(np.array(values), np.array(influences), sample.cluster),
         moved=moved,
         weights=balancing_weights(
-            sample.treatment, np.clip(found.propensity.mean(axis=0), max(trim, NONZERO), 1 - trim), estimand
+            sample.treatment, np.clip(found.propensity.mean(axis=0), max(trim, NONZERO), 1 - trim), target
         ),
         means=np.median(np.array(means), axis=0) if means else None,
         means_influence=np.mean(np.array(by_arm), axis=0) if by_arm else None,
     )
+
+
+def described(estimand: Estimand, cluster: NDArray[np.int64] | None) -> str:
+    """Return where the standard error comes from, in words."""
+    given = " given the sample's covariates and treatments" if estimand in ("SATE", "SATT") else ""
+    return f"influence function{given}" + ("" if cluster is None else ", clustered")
 
 
 def limited(found: Nuisances, trim: float) -> tuple[float, Floats]:
@@ -129,6 +144,16 @@ def effect_on(sample: Sample, propensity: Floats, outcomes: Floats, estimand: st
     return values, influence
 
 
+def _centred(influence: Floats) -> Floats:
+    return np.asarray(influence - influence.mean(axis=0))
+
+
+def _varying(sample: Sample, outcomes: Floats, values: Floats) -> Floats:
+    """Return the part (n, K-1) of the influence on effects on the treated that is the treated rows' own effects."""
+    own = sample.treatment[:, None] == np.arange(1, outcomes.shape[1])
+    return np.asarray(own * (outcomes[:, 1:] - outcomes[:, [0]] - values) / own.mean(axis=0))
+
+
 # --- targeting ------------------------------------------------------------------------------------------------------
 
 
@@ -143,13 +168,14 @@ def targeted(sample: Sample, found: Nuisances, *, estimand: Estimand, trim: floa
     ----------
     Gruber & van der Laan (2010), https://doi.org/10.2202/1557-4679.1260; van der Laan & Rose (2011), chapters 4 and 8.
     """
+    target = POPULATION[estimand]
     low, width = float(sample.outcome.min()), float(np.ptp(sample.outcome))
     y = (sample.outcome - low) / width
     w = np.ones(len(y)) if sample.weights is None else sample.weights
     fluctuated = found.outcome_by_level.copy()
     for r, propensity in enumerate(limited(found, trim)[1]):
-        balancing = w * balancing_weights(sample.treatment, propensity, estimand)
-        for k in {"ATE": (0, 1), "ATT": (0,), "ATC": (1,)}[estimand]:
+        balancing = w * balancing_weights(sample.treatment, propensity, target)
+        for k in {"ATE": (0, 1), "ATT": (0,), "ATC": (1,)}[target]:
             own = sample.treatment == k
             start = special.logit(np.clip((fluctuated[r, :, k] - low) / width, EDGE, 1 - EDGE))
             shift = _fluctuation(y[own], start[own], balancing[own])

@@ -1,17 +1,22 @@
 """The library of learners for nuisance functions: each takes features, target and weights, and returns a predictor.
 
 ``linear`` and ``interactions`` are ridge fits whose penalty is chosen by (approximate) leave-one-out loss, in closed
-form; ``boosting`` and ``forest`` are scikit-learn's. All are deterministic given their seed and run on one thread.
+form; ``boosting`` and ``forest`` are scikit-learn's, ``bart`` is stochtree's. All are deterministic given their seed and
+run on one thread. Those in `JOINT` learn the outcome in all arms at once, with the treatment among the features.
 """
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, special
+
+from causal_orchestrator.errors import NotApplicable
 
 Floats = NDArray[np.float64]
 Predictor = Callable[[Floats], Floats]
@@ -25,6 +30,10 @@ BOOSTING = {
     "max_iter": 200, "learning_rate": 0.1, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0,
     "early_stopping": True, "n_iter_no_change": 8, "validation_fraction": 0.15,
 }  # fmt: skip
+# One ensemble for all arms needs small leaves, to tell the arms apart where one of them is rare.
+JOINT_BOOSTING = {**BOOSTING, "min_samples_leaf": 5, "l2_regularization": 0.0}
+JOINT = frozenset({"joint_boosting", "bart"})
+BART_TREES, BART_START, BART_BURNED, BART_KEPT = 100, 5, 200, 200  # trees; draws grown from the root, dropped, kept
 FOREST = {"n_estimators": 200, "min_samples_leaf": 10, "max_features": "sqrt", "max_samples": 0.7}
 SETTLED = 1e-7  # change of the linear predictor; far below the noise of a learner
 
@@ -45,7 +54,7 @@ def fit(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind: T
 
     Parameters
     ----------
-    name : ``linear``, ``interactions``, ``boosting``, ``forest`` or ``mean``
+    name : ``linear``, ``interactions``, ``boosting``, ``joint_boosting``, ``forest``, ``bart`` or ``mean``
     x : shape (n, p)
         Its `features`.
     target : shape (n,), in {0, 1} where `kind` is ``probability``.
@@ -55,11 +64,18 @@ def fit(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind: T
     -------
     Predictor
         A function from features (m, p) to E[target | features] (m,).
+
+    Raises
+    ------
+    NotApplicable
+        If ``bart`` is asked for without its library (``EXTRA_MISSING``) or with weights (``WEIGHTED``).
     """
     if name == "mean" or x.shape[1] == 0 or np.ptp(target) == 0:
         centre = float(np.average(target, weights=weights))
         return lambda new: np.full(len(new), centre)
-    if name in ("boosting", "forest"):
+    if name == "bart":
+        return _bart(x, target, weights, kind=kind, seed=seed)
+    if name in ("boosting", "joint_boosting", "forest"):
         return _trees(name, x, target, weights, kind=kind, seed=seed)
     ridge = ridge_regression if kind == "mean" else ridge_logit
     return ridge(x, target, np.ones(len(target)) if weights is None else weights)
@@ -157,9 +173,10 @@ def _trees(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind
     from sklearn import ensemble
 
     classify = kind == "probability"
-    if name == "boosting":
+    if name != "forest":
         made = ensemble.HistGradientBoostingClassifier if classify else ensemble.HistGradientBoostingRegressor
-        model = made(**BOOSTING, random_state=seed)
+        # A probability is divided by: there leaves stay large.
+        model = made(**(JOINT_BOOSTING if name == "joint_boosting" and not classify else BOOSTING), random_state=seed)
     else:
         made = ensemble.RandomForestClassifier if classify else ensemble.RandomForestRegressor
         model = made(**FOREST, n_jobs=1, random_state=seed)
@@ -167,3 +184,25 @@ def _trees(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind
     if classify:
         return lambda new: np.asarray(model.predict_proba(new)[:, 1])
     return lambda new: np.asarray(model.predict(new))
+
+
+def _bart(x: Floats, target: Floats, weights: Floats | None, *, kind: Target, seed: int) -> Predictor:
+    """Fit Bayesian additive regression trees (Chipman, George & McCulloch 2010); predicts by the posterior mean."""
+    try:
+        stochtree = importlib.import_module("stochtree")
+    except ImportError as exc:
+        raise NotApplicable("bart needs stochtree; the extra `methods` brings it", code="EXTRA_MISSING") from exc
+    if weights is not None:
+        raise NotApplicable("bart takes no weights", code="WEIGHTED")
+    general: dict[str, object] = {"random_seed": seed, "num_threads": 1}
+    if kind == "probability":
+        general["outcome_model"] = stochtree.OutcomeModel(outcome="binary", link="probit")
+    model = stochtree.BARTModel()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on columns with few values, which the draws after the start mend
+        model.sample(
+            X_train=x, y_train=target, num_gfr=BART_START, num_burnin=BART_BURNED, num_mcmc=BART_KEPT,
+            general_params=general, mean_forest_params={"num_trees": BART_TREES},
+        )  # fmt: skip
+    scale = "probability" if kind == "probability" else "linear"
+    return lambda new: np.asarray(model.predict(np.ascontiguousarray(new), type="mean", terms="y_hat", scale=scale))

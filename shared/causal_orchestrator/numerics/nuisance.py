@@ -29,7 +29,7 @@ Codes = NDArray[np.int64]
 SMALL, LARGE = 2_000, 1_000_000  # rows below and from which other folds, repetitions and learners serve
 WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
 RIDGE = 1e-9  # makes equal learners share equally
-CODE_VERSION = 1  # part of the key of stored nuisances; grows when the numbers change
+CODE_VERSION = 2  # part of the key of stored nuisances; grows when the numbers change
 
 
 class Sample(Protocol):
@@ -121,7 +121,9 @@ def recipe(
 def _default_learners(n: int) -> tuple[str, ...]:
     if n < SMALL:
         return ("linear", "interactions")
-    return ("linear", "interactions", "boosting") if n < WIDE_ROWS else ("linear", "boosting")
+    if n >= LARGE:
+        return ("joint_boosting",)
+    return ("linear", "interactions", "joint_boosting") if n < WIDE_ROWS else ("linear", "joint_boosting")
 
 
 def with_intercept(covariates: Floats) -> Floats:
@@ -183,10 +185,8 @@ def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
     cross = _CrossFit(_seen(x, how), sample.weights, fold, how.learners, seed)
     outcome, shares = cross(target, kind=kind)
     used = {"outcome": shares}
-    by_level = np.zeros((n, levels))
-    for k in range(levels):
-        fitted, used[f"outcome at {k}"] = cross(target, kind=kind, rows=t == k)
-        by_level[:, k] = centre + scale * fitted
+    by_level, by_level_shares = cross.by_level(target, t, levels, kind=kind)
+    used |= {f"outcome at {k}": shares for k, shares in enumerate(by_level_shares)}
     if levels:
         propensity, used["propensity"] = cross_fit_propensity(cross, t, levels)
         expected = propensity @ np.arange(levels)
@@ -194,7 +194,7 @@ def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
         propensity = np.zeros((n, 0))
         fitted, used["treatment"] = cross((t - t.mean()) / (t.std() or 1.0), kind="mean")
         expected = t.mean() + (t.std() or 1.0) * fitted
-    return Nuisances("learned", propensity[None], by_level[None], (centre + scale * outcome)[None], expected[None], fold[None], used)  # fmt: skip
+    return Nuisances("learned", propensity[None], (centre + scale * by_level)[None], (centre + scale * outcome)[None], expected[None], fold[None], used)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -212,21 +212,59 @@ class _CrossFit:
     ) -> tuple[Floats, dict[str, float]]:
         """Learn on `rows` (all if None), predict everywhere out of fold; return predictions and learners' shares."""
         chosen = np.ones(len(target), dtype=bool) if rows is None else rows
-        each = self.separately(target, kind=kind, rows=chosen)
-        shares = stack_shares(each[chosen], target[chosen], None if self.weights is None else self.weights[chosen])
+        return self._stacked(self.separately(target, kind=kind, rows=chosen), target, chosen)
+
+    def by_level(
+        self, target: Floats, codes: Floats, levels: int, *, kind: library.Target
+    ) -> tuple[Floats, list[dict[str, float]]]:
+        """Return E[target | level, covariates] (n, levels), and the learners' shares at each level.
+
+        Learners fit each arm apart; those in `learners.JOINT` all arms at once, with the level among the features.
+        """
+        out, shares = np.zeros((len(target), levels)), []
+        joint = {
+            name: self._jointly(name, target, codes, levels, kind) for name in self.learners if name in library.JOINT
+        }
+        for k in range(levels):
+            rows = codes == k
+            each = [
+                joint[name][:, k] if name in joint else self._one(name, target, kind, rows) for name in self.learners
+            ]
+            out[:, k], share = self._stacked(np.column_stack(each), target, rows)
+            shares.append(share)
+        return out, shares
+
+    def _stacked(self, each: Floats, target: Floats, rows: NDArray[np.bool_]) -> tuple[Floats, dict[str, float]]:
+        shares = stack_shares(each[rows], target[rows], None if self.weights is None else self.weights[rows])
         return each @ shares, dict(zip(self.learners, shares.tolist(), strict=True))
 
     def separately(self, target: Floats, *, kind: library.Target, rows: NDArray[np.bool_]) -> Floats:
         """Return every learner's out-of-fold predictions (n, number of learners)."""
-        out = np.zeros((len(target), len(self.learners)))
+        return np.column_stack([self._one(name, target, kind, rows) for name in self.learners])
+
+    def _one(self, name: str, target: Floats, kind: library.Target, rows: NDArray[np.bool_]) -> Floats:
+        x, out = self.seen[name], np.zeros(len(target))
         for k in range(int(self.fold.max()) + 1):
             into, held = rows & (self.fold != k), self.fold == k
             if not into.any():
                 into = rows
-            for j, name in enumerate(self.learners):
-                x, weights = self.seen[name], None if self.weights is None else self.weights[into]
-                predict = library.fit(name, x[into], target[into], weights, kind=kind, seed=self.seed)
-                out[held, j] = predict(x[held])
+            weights = None if self.weights is None else self.weights[into]
+            out[held] = library.fit(name, x[into], target[into], weights, kind=kind, seed=self.seed)(x[held])
+        return out
+
+    def _jointly(self, name: str, target: Floats, codes: Floats, levels: int, kind: library.Target) -> Floats:
+        """Return out-of-fold predictions (n, levels) of one fit for all levels."""
+        x, out = self.seen[name], np.zeros((len(target), levels))
+        arms = np.asarray(codes[:, None] == np.arange(1, levels), dtype=np.float64)
+        for k in range(int(self.fold.max()) + 1):
+            into, held = self.fold != k, np.flatnonzero(self.fold == k)
+            weights = None if self.weights is None else self.weights[into]
+            both = np.column_stack([x[into], arms[into]])
+            predict = library.fit(name, both, target[into], weights, kind=kind, seed=self.seed)
+            new = np.column_stack([x[held], np.zeros((len(held), levels - 1))])
+            for level in range(levels):
+                new[:, x.shape[1] :] = np.arange(1, levels) == level
+                out[held, level] = predict(new)
         return out
 
 
