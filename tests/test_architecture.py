@@ -57,7 +57,7 @@ ALLOWED = {
     "laptop": {"runtime", "backends", "settings", "worker", "state", "agents"},
     "api": {"runtime", "reporting", "backends", "settings", "laptop", "state", "estimators", "problem", "datasets"},
     "strict_json": set(),
-    "intake": {"web", "runtime", "backends", "datasets", "strict_json"},
+    "intake": {"tracing", "web", "runtime", "backends", "datasets", "strict_json"},
     "entrypoints": {"intake", "runtime", "backends", "settings", "strict_json", "http"},
     "http": {"intake", "runtime", "backends", "settings", "state", "laptop", "strict_json", "agents"},
     "benchmark": {"api", "estimators", "problem", "simulate"},

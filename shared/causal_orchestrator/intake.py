@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from causal_orchestrator import runtime, strict_json, web
+from causal_orchestrator import runtime, strict_json, tracing, web
 from causal_orchestrator.backends.ports import Backends, Objects, Stored
 from causal_orchestrator.datasets import addresses
 from causal_orchestrator.datasets.addresses import Rules
@@ -142,4 +142,6 @@ def _start(
 ) -> str:
     if not room(backends, tenant):
         raise Busy("the tenant has as many jobs as it may have at once", code="QUOTA")
-    return runtime.start_job(backends, question, source, tenant=tenant, key=key, principal=principal)
+    job = runtime.start_job(backends, question, source, tenant=tenant, key=key, principal=principal)
+    tracing.flush()
+    return job

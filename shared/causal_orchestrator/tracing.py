@@ -13,6 +13,7 @@ it says nothing, nothing is imported and nothing is done.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 from collections.abc import Sequence
@@ -126,10 +127,12 @@ def _processor() -> SpanProcessor | None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        return BatchSpanProcessor(OTLPSpanExporter(session=_session(endpoint), timeout=SECONDS))
+        processor = BatchSpanProcessor(OTLPSpanExporter(session=_session(endpoint), timeout=SECONDS))
     except (ModuleNotFoundError, CausalError) as exc:
         log.event("traces_off", severity="WARNING", error=type(exc).__name__)
         return None
+    atexit.register(processor.shutdown)
+    return processor
 
 
 def _session(endpoint: str) -> Any:
