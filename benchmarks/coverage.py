@@ -1,6 +1,6 @@
 """Coverage of 95 % intervals: every method on the shapes of data that it is meant for, and on shapes that hurt.
 
-Usage: ``python benchmarks/coverage.py [--minutes 30] [--only NAME,NAME] [--workers 1] [--fresh]``. The methods of a
+Usage: ``python benchmarks/coverage.py [--minutes 30] [--only NAME;NAME] [--workers 1] [--fresh]``. The methods of a
 group run on the same draws. Work comes in shards; each is one line of the ledger ``benchmarks/results/coverage.jsonl``
 with its first seed, so that a run can be cut short and goes on where it was, and any shard can be repeated. The table
 ``benchmarks/results/coverage.md`` is written from the ledger.
@@ -219,20 +219,21 @@ GROUPS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--only", default="", help="names of groups, by commas")
+    parser.add_argument("--only", default="", help="names of groups, by semicolons")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--nice", type=int, default=10)
     parser.add_argument("--draws", type=int, default=MANY, help="at most this many draws per row")
     parser.add_argument("--fresh", action="store_true", help="forget the ledger")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     lines = [] if arguments.fresh else known()
-    chosen = [group for group in GROUPS if not arguments.only or group.name in arguments.only.split(",")]
+    chosen = [group for group in GROUPS if not arguments.only or group.name in arguments.only.split(";")]
     done = {(line["group"], line["shard"]) for line in lines}
     due = {group.name: [k for k in shards(group, arguments.draws) if (group.name, k) not in done] for group in chosen}
     if arguments.fresh:
         LEDGER.write_text("")
     until = time.monotonic() + 60 * arguments.minutes
-    with ProcessPoolExecutor(arguments.workers, initializer=os.nice, initargs=(10,)) as pool:
+    with ProcessPoolExecutor(arguments.workers, initializer=os.nice, initargs=(arguments.nice,)) as pool:
         while (batch := following(due, lines, arguments.workers)) and time.monotonic() < until:
             for line in pool.map(shard_of, batch, [due[name].pop(0) for name in batch]):
                 lines.append(line)
