@@ -170,7 +170,7 @@ def _responses(route: Route) -> dict[str, Any]:
     if "<" in route.path:
         expected += ["404"]
     if route.method != "GET":
-        expected += ["403", "409", "413", "415", "422"]
+        expected += ["403", "408", "409", "413", "415", "422"]
     if name == "list_jobs":
         expected += ["422"]
     later = [] if route.scope is None else ["429", "503"]

@@ -6,11 +6,13 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flask import Request, Response
+from werkzeug.exceptions import HTTPException
 from werkzeug.utils import secure_filename
 
 from causal_orchestrator import intake, runtime, strict_json
@@ -73,6 +75,22 @@ def reply(body: object, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(text, status=status, headers=dict(headers or {}), content_type="application/json")
 
 
+@contextmanager
+def receiving() -> Iterator[None]:
+    """Say of a body that does not come, or not whole, that the request is not one.
+
+    Every server has errors of its own for what it cannot read, and reading is all that happens here.
+    """
+    try:
+        yield
+    except HTTPException:
+        raise
+    except TimeoutError as exc:
+        raise InputError("the body did not come in time", code="BODY_LATE") from exc
+    except Exception as exc:
+        raise InputError("the body broke off, or is not chunked as it says", code="NOT_JSON") from exc
+
+
 def body(call: Call) -> Mapping[str, Any]:
     """Return the request's JSON object (raises InputError)."""
     charset = call.request.mimetype_params.get("charset", "utf-8").lower()
@@ -80,7 +98,10 @@ def body(call: Call) -> Mapping[str, Any]:
         raise InputError("the body must be application/json in UTF-8", code="MEDIA_TYPE")
     if call.request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise InputError("the body must not be compressed", code="MEDIA_TYPE")
-    data = call.request.stream.read(MAX_JSON_BYTES + 1)
+    with receiving():
+        data = call.request.stream.read(MAX_JSON_BYTES + 1)
+    if len(data) < min(call.request.content_length or 0, MAX_JSON_BYTES + 1):
+        raise InputError("the body is shorter than its Content-Length says", code="NOT_JSON")
     found = strict_json.parse(data, max_bytes=MAX_JSON_BYTES)
     if not isinstance(found, dict):
         raise InputError("the body must be a JSON object", code="NOT_AN_OBJECT")
@@ -272,7 +293,8 @@ def upload(call: Call) -> Response:
     """Take a file (multipart field ``file``) and return a reference for ``dataset``."""
     if call.request.mimetype != "multipart/form-data":
         raise InputError("the body must be multipart/form-data with the field file", code="MEDIA_TYPE")
-    found = call.request.files.get("file")
+    with receiving():
+        found = call.request.files.get("file")
     if found is None or len(call.request.files) + len(call.request.form) != 1:
         raise InputError("the form must have the field file and no other", code="FILE_MISSING")
     backends = call.service.backends

@@ -21,12 +21,13 @@ from causal_orchestrator.errors import InputError
 from causal_orchestrator.http.app import create_app
 from causal_orchestrator.http.auth import PEPPER, add_key, make_key, revoke_key
 from causal_orchestrator.http.limits import Buckets
+from causal_orchestrator.http.patience import PatientWorker
 from causal_orchestrator.http.service import Service
 from causal_orchestrator.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ENVIRONMENT = "local"
-THREADS = 16
+THREADS, CONNECTIONS = 16, 2000
 SUBMITS_A_SECOND, READS_A_SECOND = 500.0, 2000.0
 
 
@@ -88,8 +89,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load_config(self) -> None:
         options: dict[str, Any] = {
-            "bind": self._bind, "workers": 1, "threads": THREADS, "worker_class": "gthread", "timeout": 0,
+            "bind": self._bind, "workers": 1, "threads": THREADS, "worker_class": PatientWorker, "timeout": 0,
             "graceful_timeout": 5, "loglevel": "warning", "limit_request_field_size": 8190, "keepalive": 30,
+            "worker_connections": CONNECTIONS,
         }  # fmt: skip
         for name, value in options.items():
             self.cfg.set(name, value)
