@@ -257,6 +257,7 @@ def _finish(problem: Problem, data: _Data, fit: _Fit, places: Sequence[_Fit], va
             "donor_weights": {d: float(w) for d, w in zip(data.donors, fit.weights, strict=True) if w > 1e-4},
             "predictor_weights": dict(zip(data.names, fit.importance.tolist(), strict=True)),
             "gap": {f"{t:g}": float(g) for t, g in zip(data.periods, fit.gap, strict=True)},
+            "placebo_gaps": {d: p.gap.tolist() for d, p in zip(data.donors, places, strict=False)},
             "placebo_ratios": {d: r for d, r in zip(data.donors, ratios, strict=False) if np.isfinite(r)},
             "variant": variant,
         },

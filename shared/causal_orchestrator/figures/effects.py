@@ -195,7 +195,7 @@ def _curve(
     """Draw the first method's rows that have a value of `along`, with a band."""
     rows: list[EffectRow] = []
     for effect in evidence.effects.effects if evidence.effects else ():
-        found = [r for r in effect.rows if getattr(r, along) is not None and r.estimate is not None]
+        found = [r for r in effect.rows if getattr(r, along) is not None and r.estimate is not None and r.group is None]
         rows = rows or (found if effect.status == "ok" else [])
     if len(rows) < 2:
         raise NotApplicable(missing)
