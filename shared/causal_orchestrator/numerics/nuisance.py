@@ -223,7 +223,9 @@ class _CrossFit:
         """
         out, shares = np.zeros((len(target), levels)), []
         joint = {
-            name: self._jointly(name, target, codes, levels, kind) for name in self.learners if name in library.JOINT
+            name: self._jointly(name, target, codes, levels, kind)
+            for name in self.learners
+            if levels and name in library.JOINT
         }
         for k in range(levels):
             rows = codes == k
