@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.datasets.web_peers import Site, gives, served
 
 from causal_orchestrator import downloads, runtime
 from causal_orchestrator.backends import connect
@@ -113,3 +114,18 @@ def test_kept_bytes_that_are_gone_are_fetched_again(backends: Backends, cloud: O
         backends.objects.delete(name)
     assert bring(backends, tmp_path) == cloud.data
     assert cloud.fetched == ["1", "1"]
+
+
+def test_a_job_reads_its_table_from_the_public_web(backends: Backends, tmp_path: Path) -> None:
+    """From the address to the snapshot, by the real step, over TLS on loopback."""
+    table = b"t,y\n" + b"".join(b"%d,%d.5\n" % (k % 2, k) for k in range(40))
+    with served(Site({"/study.csv": gives(table, ETag='"1"')}), tmp_path) as site:
+        outside = dataclasses.replace(backends, outside=site.web())
+        source = {"kind": "uri", "uri": "https://data.example.org/study.csv"}
+        job = runtime.start_job(outside, Question(treatment="t", outcome="y"), source, tenant="acme")
+        runtime.run_step(outside, job, 0)
+        _, steps = runtime.get_job(outside, job, tenant="acme")
+    assert steps[0].state == "succeeded", steps[0].error
+    assert steps[0].result is not None
+    assert (steps[0].result["source_name"], steps[0].result["n_rows"]) == ("study.csv", 40)
+    assert len(backends.objects.list("acme/downloads/")) == 1

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.http.conftest import World
 
 from causal_orchestrator import runtime
+from causal_orchestrator.errors import Conflict
 from causal_orchestrator.http import auth
+from causal_orchestrator.http.app import create_app
 from causal_orchestrator.http.limits import Buckets, TooMany
 from causal_orchestrator.http.routes import ROUTES
 
@@ -264,10 +267,36 @@ def test_a_caller_beyond_its_rate_is_told_when_to_come_back(world: World) -> Non
     world.service.reads._buckets.clear()
     tight = Buckets(rate=0.001, burst=1, clock=lambda: 0.0)
     object.__setattr__(world.service, "reads", tight)
-    from causal_orchestrator.http.app import create_app
-
     client = create_app(world.service).test_client()
     client.get("/api/v1/jobs", headers=world.headers("owner"))
     answer = client.get("/api/v1/jobs", headers=world.headers("owner"))
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_a_tenant_with_all_its_jobs_is_told_when_to_come_back_and_others_are_served(world: World) -> None:
+    from causal_orchestrator import intake
+
+    codes = [submit(world).status_code for _ in range(intake.MAX_LIVE_JOBS + 1)]
+    assert codes == [202] * intake.MAX_LIVE_JOBS + [429]
+    answer = submit(world)
+    assert (answer.json["error"]["code"], int(answer.headers["Retry-After"]) >= 1) == ("QUOTA", True)
+    assert submit(world, "stranger").status_code == 202
+
+
+def test_a_store_that_is_too_busy_is_a_503_with_a_time(world: World) -> None:
+    class Busy:
+        def __getattr__(self, name: str) -> Any:
+            raise Conflict("the database stayed locked")
+
+    busy = replace(world.service, backends=replace(world.backends, documents=Busy()))
+    answer = create_app(busy).test_client().get("/api/v1/jobs", headers=world.headers("owner"))
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "CONFLICT")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert "locked" not in answer.text
+
+
+@pytest.mark.parametrize("dataset", ["https://data.example.org/a.csv", "gs://other/a.csv", "bq://project-1.d.t"])
+def test_a_service_fetches_from_nowhere_that_it_was_not_told_of(world: World, dataset: str) -> None:
+    answer = submit(world, body={**REQUEST, "dataset": dataset})
+    assert (answer.status_code, answer.json["error"]["code"]) == (422, "URL_NOT_ALLOWED")
