@@ -212,3 +212,65 @@ def test_the_experiment_has_the_published_effect_and_both_errors(tables):
     assert round(welch.estimate) == 1794
     assert welch.std_error == pytest.approx(670.9965, abs=1e-4)
     assert classical.std_error == pytest.approx(632.8534, abs=1e-4)
+
+
+TRANSPORT = {
+    "transport_om": {"score": "om"},
+    "transport_iow1_ht": {"score": "ipsw", "normalized": False},
+    "transport_iow2_hajek": {"score": "ipsw"},
+    "transport_dr1": {"score": "dr", "normalized": False},
+    "transport_dr2": {"score": "dr"},
+}
+TRANSPORT_RTOL = 1e-6  # deterministic; the reference prints eight digits
+
+
+@pytest.mark.parametrize("key", sorted(TRANSPORT))
+def test_the_effect_in_another_population_is_reproduced(key):
+    frame = pd.read_csv(DATA / "transport_dahabreh_sim.csv")
+    question = Question(treatment="A", outcome="Y", covariates=["X1", "X2", "X3"], population="S")
+    found = estimators.estimate("transportability", build(frame, question), **TRANSPORT[key])
+    assert found.estimate == pytest.approx(expectation(key)["expected"], rel=TRANSPORT_RTOL)
+    # One draw with 250 rows of a trial: the truth is covered, not met.
+    assert found.ci_lower - 0.25 < expectation("transport_truth")["expected"] < found.ci_upper + 0.25
+
+
+def test_the_effect_in_the_source_is_reproduced():
+    frame = pd.read_csv(DATA / "transport_dahabreh_sim.csv")
+    problem = build(frame, Question(treatment="A", outcome="Y", population="S", randomized=True))
+    wanted = expectation("transport_trial_diff")
+    found = estimators.estimate("difference_in_means", problem)
+    assert found.estimate == pytest.approx(wanted["expected"], abs=1e-6)
+
+
+def test_the_curve_of_smoking_intensity_is_reproduced(tables):
+    frame = tables("nhefs").query("smokeintensity <= 25")
+    question = Question(treatment="smkintensity82_71", outcome="wt82_71", covariates=NHEFS)
+    found = estimators.estimate("dose_response", build(frame, question), method="msm", grid=(0.0, 20.0))
+    assert found.n == 1162
+    for row, key in zip(found.rows[1:], ("nhefs_dose_0", "nhefs_dose_20"), strict=True):
+        wanted = expectation(key)
+        assert row.estimate == pytest.approx(wanted["expected"], abs=1e-6)
+        assert row.estimate == pytest.approx(wanted["published"]["value"], abs=wanted["tolerance"])
+
+
+def test_the_curve_of_hirano_and_imbens_is_found():
+    wanted = expectation("hi_sim_curve")
+    question = Question(treatment="T", outcome="Y", covariates=["X1", "X2"])
+    problem = build(pd.read_csv(DATA / "dose_hi_sim.csv"), question)
+    grid = tuple(float(dose) for dose in wanted["spec"]["grid"])
+    found = estimators.estimate("dose_response", problem, method="gps", grid=grid)
+    assert "inverse" in found.details["density"]
+    for row in found.rows[1:]:
+        assert row.estimate == pytest.approx(row.dose + 2 / (1 + row.dose) ** 3, abs=wanted["tolerance"])
+
+
+def test_the_peer_effect_on_insurance_is_reproduced():
+    wanted = expectation("social_insure_iv")
+    frame = pd.read_csv(DATA / "social_insure_network.csv")
+    covariates = [name for name in wanted["spec"]["covariates"] if name != "village FE"]
+    frame = frame.dropna(subset=covariates)
+    villages = pd.get_dummies(frame["village"], prefix="village", drop_first=True)  # each its own, however small
+    question = Question(treatment="pre_takeup_rate", outcome="takeup_survey", instruments=["default"], covariates=[*covariates, *villages], cluster="address")  # fmt: skip
+    found = estimators.estimate("iv_2sls", build(frame.join(villages), question))
+    assert found.estimate == pytest.approx(wanted["expected"], abs=wanted["tolerance"])
+    assert found.std_error == pytest.approx(wanted["published"]["se"], rel=0.02)  # small-sample factors differ

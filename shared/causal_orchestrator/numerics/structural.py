@@ -115,6 +115,7 @@ def _model(y: Floats, x: Floats, form: Form) -> Any:
         autoregressive=form.lags or None,
         exog=x if x.shape[1] else None,
         mle_regression=False,
+        use_exact_diffuse=True,
     )
 
 
