@@ -282,7 +282,7 @@ def test_what_is_no_dataset_starts_nothing(backends: Backends, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "changes", [{"generation": "0"}, {"generation": "-1"}, {"generation": "x"}, {"bucket": "artifacts"}, {"name": "uploads/b.csv"}]
+    "changes", [{"generation": "0"}, {"generation": "12345"}, {"generation": "-1"}, {"generation": "x"}, {"bucket": "artifacts"}, {"name": "uploads/b.csv"}]
 )  # fmt: skip
 def test_an_event_of_another_bucket_generation_or_file_starts_nothing(
     backends: Backends, changes: dict[str, str]
