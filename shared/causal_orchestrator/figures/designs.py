@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import NotApplicable
@@ -28,7 +29,7 @@ from causal_orchestrator.figures.canvas import (
 )
 from causal_orchestrator.figures.evidence import Evidence, label
 from causal_orchestrator.numerics import iv
-from causal_orchestrator.numerics.panel import Panel, layout, series
+from causal_orchestrator.numerics.panel import Panel, layout, ordered_times, series
 from causal_orchestrator.problem import Problem, build
 from causal_orchestrator.results import Effect, SensitivityResult
 
@@ -56,7 +57,7 @@ def parallel_trends(evidence: Evidence) -> Drawing:
         groups.append(("treated at some time", np.isfinite(panel.first), TREATED))
     else:
         groups += [
-            (f"from {number(float(panel.periods[g]))}", panel.first == g, colour)
+            (f"from {panel.periods[g]:g}", panel.first == g, colour)
             for g, colour in zip(cohorts, COHORTS, strict=False)
         ]
     figure, axes = sheet(3.0)
@@ -333,8 +334,6 @@ def _panel(evidence: Evidence) -> tuple[Problem, Panel]:
 
 
 def _times(problem: Problem) -> tuple[Floats, NDArray[np.int64]]:
-    from causal_orchestrator.numerics.panel import ordered_times
-
     time, index = np.unique(ordered_times(problem.roles["time"]), return_inverse=True)
     return time, index.astype(np.int64)
 
@@ -367,7 +366,9 @@ def _named(axes: Any, across: str, up: str) -> None:
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     plain(axes, "y")
-    if axes.get_xlim()[1] < 1000 or axes.get_xlim()[1] > 2200:
+    if 1000 <= axes.get_xlim()[1] <= 2200:  # years are written without a comma
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    else:
         plain(axes)
 
 

@@ -25,6 +25,12 @@ from causal_orchestrator.figures.evidence import Evidence, label
 from causal_orchestrator.results import Effect, EffectRow
 
 MOST_ROWS = 30
+EXPOSED = {
+    "neither": "nobody treated",
+    "neighbours": "neighbours alone",
+    "own": "oneself alone",
+    "both": "oneself and neighbours",
+}
 POLICIES = ("POLICY_VALUE", "POLICY_GAIN")  # no effects of the treatment; `policies.compared` shows them
 
 
@@ -189,14 +195,55 @@ def event_study(evidence: Evidence) -> Drawing:
     return drawing
 
 
+def over_time(evidence: Evidence) -> Drawing:
+    """Draw the effect at each time after treatment began."""
+    return _curve(
+        evidence,
+        "time",
+        missing="no effects by time were estimated",
+        across=label(evidence.question.time or "time"),
+        caption="The effect at each time under treatment, with intervals.",
+    )
+
+
+def exposures(evidence: Evidence) -> Drawing:
+    """Draw the mean outcome under each exposure to treatment, one's own and one's neighbours'."""
+    effects = evidence.effects.effects if evidence.effects else ()
+    found = next((e.details["exposures"] for e in effects if e.status == "ok" and "exposures" in e.details), None)
+    if not found:
+        raise NotApplicable("no exposures on a network were compared")
+    rows = [
+        Row(f"{EXPOSED.get(each['exposure'], each['exposure'])} ({each['n']})", each["mean"], *_around(each))
+        for each in found
+    ]
+    return Drawing(
+        _rows(rows, f"mean of {label(evidence.question.outcome or 'the outcome')}"),
+        "Mean outcome of units in each exposure, weighted by how improbable it was, with 95% intervals; in brackets how "
+        "many units.",
+        "; ".join(f"{row.name} {number(row.estimate or 0.0)}" for row in rows),
+    )
+
+
+def _around(each: Mapping[str, Any]) -> tuple[float, float]:
+    margin = float(stats.norm.ppf(0.975)) * float(each["std_error"])
+    return each["mean"] - margin, each["mean"] + margin
+
+
 def _curve(
-    evidence: Evidence, along: Literal["quantile", "dose", "event_time"], *, missing: str, across: str, caption: str
+    evidence: Evidence,
+    along: Literal["quantile", "dose", "event_time", "time"],
+    *,
+    missing: str,
+    across: str,
+    caption: str,
 ) -> Drawing:
     """Draw the first method's rows that have a value of `along`, with a band."""
     rows: list[EffectRow] = []
     for effect in evidence.effects.effects if evidence.effects else ():
         found = [r for r in effect.rows if getattr(r, along) is not None and r.estimate is not None and r.group is None]
-        rows = rows or (found if effect.status == "ok" else [])
+        # Of several event studies the one that shows what was before, too.
+        longer = along == "event_time" and len(found) > len(rows)
+        rows = found if effect.status == "ok" and (not rows or longer) else rows
     if len(rows) < 2:
         raise NotApplicable(missing)
     rows = sorted(rows, key=lambda r: getattr(r, along))
