@@ -96,7 +96,7 @@ MUTANTS = (
     m("tenant missing in object names", "5", ("state.object_name", "{job.tenant}/", "")),
     m("wrong generation pinned", "5", ("attempt._put", "generation=stored.generation", "generation=0")),
     m("a zombie may ask", "7", ("attempt._asker", 'if share is None or not holds(attempt.read(share), attempt.share.attempt):', "if False:"), options=ZOMBIES),
-    m("ask first, reserve then", "7", ("asking.asker", "        answer = model.ask(prompt, kind.model_json_schema(), timeout=min(MAX_SECONDS, seconds - MARGIN_SECONDS))\n", ""), ("asking.asker", "        seconds = _reserve(", "        answer = model.ask(prompt, {}, timeout=50.0)\n        seconds = _reserve(")),
+    m("ask first, reserve then", "7", ("asking.asker", "answer = model.ask(prompt, schema, timeout=min(MAX_SECONDS, seconds - MARGIN_SECONDS))", "answer = early"), ("asking.asker", "        seconds = _reserve(", "        early = model.ask(prompt, schema, timeout=50.0)\n        seconds = _reserve(")),
     m("no reservation", "7", ("asking.asker", "seconds = _reserve(backends, job_id, prompt, lambda job, found: check(job, found, made), paths)", "seconds = 60.0")),
     m("no cap on calls", "7", ("asking._reserve", "job.calls + 1 > MAX_CALLS or ", "")),
     m("no cap on tokens", "7", ("asking._reserve", " or job.tokens + tokens > job.question.preferences.budget.max_llm_tokens", "")),
@@ -130,10 +130,10 @@ MUTANTS = (
     m("any reply is taken", "6", ("coordinator.next_step", "if reply.agent in known:", "if True:")),
     m("asked again without end", "7", ("coordinator.MAX_REPAIRS", "2", "20")),
     m("critique without end", "6", ("coordinator.actions", "or job.iteration > job.question.preferences.max_iterations", "")),
-    m("done before the end", "10", ("ledger.record", "    if over:\n        _conclude(", "    if ended:\n        _conclude("), masked_by="the ended steps' job is still live", also=[("ledger._close", "current.done or ", "")]),
-    m("audit not chained", "12", ("ledger._chained", '"before": events[-1]["hash"] if events else START', '"before": START')),
-    m("audit written twice", "12", ("ledger._chained", "or found[path] is not None", "")),
-    m("readers write for erased jobs", "12", ("ledger._once", 'job is None or job.state == "erased" or ', ""), ("ledger._chained", 'job is None or job.state == "erased" or ', ""), options=ERASES),
+    m("done before the end", "10", ("ledger.record", "    if over:\n        _conclude(", "    if ended:\n        _conclude("), masked_by="the ended steps' job is still live", also=[("ledger._conclude", "current.done or ", "")]),
+    m("audit not chained", "12", ("ledger._chain", '"before": before', '"before": START')),
+    m("audit written twice", "12", ("ledger._write_up", 'if fact["key"] not in standing', "")),
+    m("readers write for erased jobs", "12", ("ledger._write_up", 'current is None or current.state == "erased"', "False"), options=ERASES),
     m("nothing is recorded", "12", ("runtime.coordinate", "ledger.record(backends, job_id, agents=agents)", "pass")),
 )  # fmt: skip
 

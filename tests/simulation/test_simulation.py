@@ -29,6 +29,12 @@ def test_no_schedule_breaks_an_invariant(first: int) -> None:
             pytest.fail(f"{exc}; replay: python -m tests.simulation --seed {seed}")
 
 
+def test_every_mutant_can_be_planted() -> None:
+    for mutant in MUTANTS:
+        with applied((*mutant.edits, *mutant.also)):
+            pass
+
+
 @pytest.mark.parametrize("seed", [1, 25, 53])
 def test_the_same_seed_gives_the_same_events(seed: int) -> None:
     assert run(seed).hash.hexdigest() == run(seed).hash.hexdigest()
