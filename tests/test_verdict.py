@@ -295,3 +295,86 @@ def test_holm_agrees_with_its_definition(p_values):
             break
         rejected.add(i)
     assert [reading.passed is False for _, reading in judged] == [i in rejected for i in range(len(p_values))]
+
+
+# --- designs ----------------------------------------------------------------------------------------------------------
+
+SOUND = {
+    "panel": [check("honest_did", slope={"estimate": 0.01, "p_value": 0.5})],
+    "instrument": [
+        check("instrument", anderson_rubin={"shape": "bounded"}, agrees=True),
+        check("instrument_confounding"),
+        check("instrument_validity", gate_p_value=0.4),
+    ],
+    "discontinuity": [check("discontinuity", gate_p_value=0.4)],
+}
+
+
+def of_design(design, *found, primary="ols", **changed):
+    changed.setdefault("effects", Effects(effects=(effect(method=primary),), primary=primary, outcome_scale={"std": 5.0}, selection=Selection(strategy="best_energy", headline=primary, preferred=None)))  # fmt: skip
+    made = plan(design, primary=primary, offline_primary=primary, methods=(primary,))
+    return verdict.decide(made, changed["effects"], Sensitivities(results=tuple(found))).verdict
+
+
+@pytest.mark.parametrize("design", list(SOUND))
+def test_a_design_whose_checks_hold_is_answered_and_one_without_checks_is_not(design):
+    assert of_design(design, *SOUND[design]).decision == "answer"
+    assert of_design(design).decision == "limited"
+
+
+@pytest.mark.parametrize(
+    ("design", "broken", "code"),
+    [
+        ("panel", check("honest_did", passed=False, slope={"estimate": 0.01, "p_value": 0.5}), "PARALLEL_TRENDS"),
+        ("panel", check("honest_did", slope={"estimate": 0.5, "p_value": 1e-5}), "PRE_TREND"),
+        ("instrument", check("instrument", anderson_rubin={"shape": "bounded"}, agrees=False), "WEAK_INSTRUMENT"),
+        ("instrument", check("instrument_confounding", passed=False), "INSTRUMENT_CONFOUNDED"),
+        ("instrument", check("instrument_validity", gate_p_value=1e-5), "INSTRUMENT_INVALID"),
+        ("discontinuity", check("discontinuity", gate_p_value=1e-5), "BANDWIDTH"),
+    ],
+)
+def test_a_check_of_the_design_that_fails_limits(design, broken, code):
+    found = {result.method: result for result in SOUND[design]} | {broken.method: broken}
+    judged = of_design(design, *found.values())
+    assert judged.decision == "limited"
+    assert judged.codes == (code,)
+
+
+@pytest.mark.parametrize("shape", ["unbounded", "everything", "empty"])
+def test_an_instrument_that_leaves_the_effect_open_is_refused(shape):
+    weak = check("instrument", passed=False, anderson_rubin={"shape": shape}, agrees=True)
+    assert of_design("instrument", weak, *SOUND["instrument"][1:]).decision == "refuse"
+
+
+def test_donors_are_judged_by_their_own_checks_and_not_by_trends():
+    assert of_design("panel", check("donors"), primary="synthetic_control").decision == "answer"
+    assert of_design("panel", check("donors", passed=False), primary="sdid").codes == ("DONORS",)
+    assert of_design("panel", primary="sdid").decision == "limited"
+
+
+def test_a_test_stands_in_for_an_interval_that_a_method_does_not_have():
+    def with_p(p):
+        bare = effect(method="synthetic_control", std_error=None, ci_lower=None, ci_upper=None, p_value=p)
+        found = Effects(effects=(bare,), primary="synthetic_control", outcome_scale={"std": 5.0}, selection=Selection(strategy="best_energy", headline="synthetic_control", preferred=None))  # fmt: skip
+        return of_design("panel", check("donors"), primary="synthetic_control", effects=found)
+
+    assert with_p(0.04).decision == "answer"
+    assert with_p(0.06).codes == ("PRECISION",)
+    assert with_p(None).decision == "refuse"
+
+
+def test_methods_that_share_a_score_count_once_in_agreement():
+    same = [effect(method="aipw", role="planned"), effect(method="double_ml_irm", role="planned")]
+    odd = effect(estimate=1.9, method="ipw", role="planned")
+
+    def tested(groups):
+        found = effects(effect(), *same, odd)
+        found = found.model_copy(
+            update={"selection": found.selection.model_copy(update={"agreement": {"groups": groups}})}
+        )
+        gates = verdict.decide(plan("unconfoundedness"), found, sensitivities()).diagnostics
+        return next(gate for gate in gates if gate.name == "agreement")
+
+    apart, together = tested([]), tested([["aipw", "double_ml_irm"]])
+    assert apart.p_value == pytest.approx(1.5 * together.p_value)
+    assert "of 2 other methods" in together.detail
