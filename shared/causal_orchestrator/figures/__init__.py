@@ -76,11 +76,11 @@ FIGURES: dict[str, Spec] = {
     "cate_landscape": Spec("heterogeneity", "Landscape of effects", "policies.landscape", ("effects",)),
     "driver_ranking": Spec("graph", "Causal and predictive drivers"),
     "spillover_graph": Spec("graph", "Spillover graph", roles=("network",)),
-    "spillover_exposure": Spec("effects", "Spillover by exposure", roles=("network",)),
+    "spillover_exposure": Spec("effects", "Spillover by exposure", "effects.exposures", ("effects",), ("network",)),
     "net_benefit": Spec("summary", "Net benefit", "policies.net_benefit", ("effects",), ("cost",)),
     "policy_matrix": Spec("summary", "Policies compared", "policies.compared", ("effects",)),
     "counterfactual_systems": Spec("summary", "Counterfactual systems compared"),
-    "effect_over_time": Spec("effects", "Effect over time", roles=("time",)),
+    "effect_over_time": Spec("effects", "Effect over time", "effects.over_time", ("effects",), ("time",)),
     "spillover_spread": Spec("graph", "Spread of spillovers", roles=("network",)),
 }  # fmt: skip
 
