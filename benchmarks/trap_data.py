@@ -57,7 +57,7 @@ class _People:
         return self.rng.standard_normal(self.n) * scale
 
     def coin(self, chance: Any = 0.5) -> np.ndarray:
-        return (self.rng.random(self.n) < chance) * 1.0
+        return np.asarray((self.rng.random(self.n) < chance) * 1.0)
 
     def table(self, t: np.ndarray, y: np.ndarray, **more: Any) -> pd.DataFrame:
         return self.x.assign(sales_before=self.before, treated=t, sales=y, **more)
@@ -224,7 +224,7 @@ def reverse_timing(seed: int) -> Made:
     p = _People(seed, ROWS)
     t = p.coin(special.expit(0.5 * p.index))
     frame = p.table(t, p.base + t + p.noise()).rename(columns={"treated": "treated_2021", "sales": "sales_2019"})
-    return frame, _asked(*WITH_PLACEBO) | {"treatment": "treated_2021", "outcome": "sales_2019"}
+    return frame, {**_asked(*WITH_PLACEBO), "treatment": "treated_2021", "outcome": "sales_2019"}
 
 
 def leaked_outcome(seed: int) -> Made:
@@ -328,7 +328,7 @@ def experiment_unequal(seed: int) -> Made:
 
 def experiment_bare(seed: int) -> Made:
     _, t, y = _experiment(seed)
-    return pd.DataFrame({"treated": t, "sales": y}), _asked() | {"covariates": [], "randomized": True}
+    return pd.DataFrame({"treated": t, "sales": y}), {**_asked(), "covariates": [], "randomized": True}
 
 
 def experiment_varying(seed: int) -> Made:
@@ -421,7 +421,7 @@ def observed_bent(seed: int) -> Made:
 def observed_dated(seed: int) -> Made:
     p, t = _observed(seed)
     frame = p.table(t, p.base + t + p.noise()).rename(columns={"sales_before": "sales_2018", "sales": "sales_2020"})
-    return frame, _asked("age", "income", "tenure", "sales_2018") | {"outcome": "sales_2020"}
+    return frame, {**_asked("age", "income", "tenure", "sales_2018"), "outcome": "sales_2020"}
 
 
 def cutoff(seed: int) -> Made:

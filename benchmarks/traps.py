@@ -151,7 +151,7 @@ def analyse(frame: Any, question: Mapping[str, Any], seed: int) -> dict[str, Any
         seen = runtime.view(backends, ended, steps)
     verdict, plan = seen.results["critique"]["verdict"], seen.results["study_design"]
     effects = seen.results.get("effect_estimator", {}).get("effects", ())
-    head = next((e for e in effects if e["role"] == "primary"), {})
+    head: Mapping[str, Any] = next((e for e in effects if e["role"] == "primary"), {})
     numbers = {key: head.get(key) for key in ("estimate", "ci_lower", "ci_upper")}
     return {"verdict": verdict["decision"], "design": plan["design"], "codes": tuple(verdict["codes"]), "primary": plan["primary"], **numbers}  # fmt: skip
 
