@@ -386,3 +386,48 @@ def test_a_cutoff_of_zero_is_a_cutoff() -> None:
     data = frame().assign(t=lambda d: (d["b"] >= 0).astype(int))
     found = plan(data, running_variable="b", cutoff=0.0, covariates=["a"])
     assert (found.design, found.primary) == ("discontinuity", "rdd")
+
+
+# --- designs beyond the first five ------------------------------------------------------------------------------------
+
+
+def test_an_instrument_with_covariates_is_labelled_as_the_weighted_effect_that_it_gives() -> None:
+    assert plan(instruments=["b"], covariates=["a"]).estimand == "WLATE"
+    assert plan(instruments=["b"], covariates=[]).estimand == "LATE"
+    asked = plan(instruments=["b"], covariates=["a"], estimand="LATE")
+    assert asked.estimand == "WLATE"
+    assert "ESTIMAND_WEIGHTED" in codes(asked.warnings)
+
+
+def test_one_series_with_an_interruption_is_segmented() -> None:
+    data = frame(60).assign(time=np.arange(60), t=(np.arange(60) >= 40) * 1)
+    found = plan(data, structure="time_series", time="time", covariates=[])
+    assert (found.design, found.estimand) == ("interrupted_time_series", "ATT")
+    assert found.identified
+
+
+def test_mediation_is_taken_where_the_question_asks_how() -> None:
+    data = frame().assign(m=lambda d: d["t"] + d["a"])
+    asked = plan(data, mediators=["m"], query="How much of the effect runs through m?")
+    assert (asked.design, asked.primary) == ("mediation", "mediation")
+    assert plan(data, mediators=["m"]).design != "mediation"
+
+
+def test_a_blurred_cutoff_is_for_the_fuzzy_design() -> None:
+    rng = np.random.default_rng(0)
+    r = rng.uniform(-1, 1, 600)
+    sharp = frame(600).assign(r=r, t=(r >= 0) * 1)
+    blurred = sharp.assign(t=np.where(rng.random(600) < 0.1, 1 - sharp["t"], sharp["t"]))
+    assert plan(sharp, running_variable="r", cutoff=0.0, covariates=[]).primary == "rdd"
+    assert plan(blurred, running_variable="r", cutoff=0.0, covariates=[]).primary == "rdd_fuzzy"
+
+
+def test_one_treated_unit_is_compared_with_donors_and_event_studies_average_as_the_others_do() -> None:
+    unit, time = np.repeat(np.arange(20), 20), np.tile(np.arange(20), 20)
+    panel = frame(400).assign(unit=unit, time=time, t=((unit == 3) & (time >= 12)) * 1)
+    found = plan(panel, structure="panel", unit="unit", time="time", covariates=[])
+    assert found.primary in ("synthetic_control", "sdid")
+    many = panel.assign(t=((unit < 9) & (time >= 12)) * 1)
+    wide = plan(many, structure="panel", unit="unit", time="time", covariates=[])
+    assert wide.primary not in ("synthetic_control", "sdid")
+    assert wide.options["event_study"] == {"aggregation": "simple"}
