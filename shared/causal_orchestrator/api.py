@@ -213,7 +213,7 @@ def _run(job: Job, steps: list[Step]) -> dict[str, Any]:
 
 
 def estimate(
-    method: str, frame: pd.DataFrame, question: Question | Mapping[str, Any], *, seed: int = 0, **options: Any
+    method: str, /, frame: pd.DataFrame, question: Question | Mapping[str, Any], *, seed: int = 0, **options: Any
 ) -> Estimate:
     """Run one method on a frame.
 
