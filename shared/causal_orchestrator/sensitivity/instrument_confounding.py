@@ -57,8 +57,6 @@ def analyse(
         design = np.column_stack([np.ones(whole.n), instruments, whole.covariates])
         first = np.linalg.lstsq(design, whole.treatment, rcond=None)[0][1 : 1 + instruments.shape[1]]
         instruments = (instruments @ first)[:, None]
-    found = robustness(
-        whole.change(treatment=instruments[:, 0]), replace(estimate, method="reduced_form")
-    )
+    found = robustness(whole.change(treatment=instruments[:, 0]), replace(estimate, method="reduced_form"))
     told = "For the instrument's own effect on the outcome: " + found.interpretation
     return found.model_copy(update={"method": "instrument_confounding", "interpretation": told})
