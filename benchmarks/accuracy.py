@@ -2,7 +2,7 @@
 
 Usage: ``python benchmarks/accuracy.py [--acic 38] [--out benchmarks/results]``; the data of the comparison are found by
 ``CAUSAL_TEST_DATA``. Without ``--acic`` the published numbers and IHDP (about two minutes on one core), written to
-``accuracy.md``; with it the first so many settings of ACIC 2016 (about a quarter of a minute each), to
+``accuracy.md``; with it the first so many settings of ACIC 2016 (about 15 CPU seconds each), to
 ``accuracy_acic.md``. A published number is inside if its distance is at most the tolerance beside it.
 """
 
@@ -55,7 +55,7 @@ def ihdp() -> list[str]:
     runs = []
     for replication, rows in table.groupby("replication"):
         frame = rows.reset_index(drop=True)
-        covariates = [f"x{k}" for k in range(1, 26)]
+        covariates = tuple(f"x{k}" for k in range(1, 26))
         problem = build(frame, Question(treatment="treatment", outcome="y_factual", covariates=covariates))
         truth = float((frame["mu1"] - frame["mu0"]).mean())
         plain = estimators.estimate("regression_adjustment", problem).estimate - truth
@@ -78,7 +78,7 @@ def ihdp() -> list[str]:
 def acic(settings: int) -> list[str]:
     """Return the table of ACIC 2016: errors of SATT in SD of the outcome, one seed per setting."""
     covariates, sims = pd.read_parquet(DATA / "acic2016_covariates.parquet"), pd.read_parquet(DATA / "acic2016_sims.parquet")  # fmt: skip
-    question = Question(treatment="z", outcome="y", covariates=list(covariates.columns))
+    question = Question(treatment="z", outcome="y", covariates=tuple(covariates.columns))
     lines = ["| setting | aipw: error | standard error | covers | tmle: error | standard error | covers | CPU s |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     kept: dict[str, list[Estimate]] = {method: [] for method in METHODS}
     truths, sds = [], []
