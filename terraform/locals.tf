@@ -26,6 +26,7 @@ locals {
     request_intake = { memory = "512Mi", cpu = "1", timeout = 60, concurrency = 8, instances = 5, entry_point = "on_request_message", caller = "messages", coordinates = false }
     upload_intake  = { memory = "512Mi", cpu = "1", timeout = 60, concurrency = 8, instances = 5, entry_point = "on_upload", caller = "events", coordinates = false }
     coordinator    = { memory = "1Gi", cpu = "1", timeout = 300, concurrency = 8, instances = 20, entry_point = "on_step_written", caller = "events", coordinates = true }
+    dead_letters   = { memory = "512Mi", cpu = "1", timeout = 60, concurrency = 8, instances = 5, entry_point = "on_dead_letter", caller = "messages", coordinates = false }
     sweeper        = { memory = "1Gi", cpu = "1", timeout = 540, concurrency = 1, instances = 2, entry_point = "on_schedule", caller = "schedule", coordinates = true }
   }
 

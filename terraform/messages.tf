@@ -9,6 +9,7 @@ module "topic" {
   endpoint     = module.function[each.value].uri
   caller       = google_service_account.caller["messages"].email
   timeout      = local.functions[each.value].timeout
+  gives_up     = module.function["dead_letters"].uri
   pubsub_agent = local.agents_of_google.messages
   kms_key      = var.kms_key
 

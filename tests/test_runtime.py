@@ -149,6 +149,44 @@ def test_rule_3_what_was_created_and_not_sent_is_sent_later(desk: Desk) -> None:
     assert [body for _, body in desk.sent] == [{"job_id": job, "step": 0}]
 
 
+def heavy_job(desk: Desk) -> str:
+    """Return a job whose step for a machine of its own was sent and has not begun."""
+    job = desk.ask()
+    desk.run(job, until="toy_effect")
+    assert desk.last(job)["heavy"]
+    desk.sent.clear()
+    return job
+
+
+def test_rule_3_a_machine_is_given_its_time_to_come_before_another_is_asked_for(desk: Desk) -> None:
+    job = heavy_job(desk)
+    queued = desk.last(job)["queued_at"]
+    for seconds, sent in ((61, 0), (599, 0), (600, 1)):
+        desk.time = queued + timedelta(seconds=seconds)
+        runtime.sweep(desk.backends, agents=toy.AGENTS)
+        assert len(desk.sent) == sent, seconds
+
+
+def test_rule_3_a_process_that_starts_sends_what_waits_for_a_machine_at_once(desk: Desk) -> None:
+    heavy_job(desk)
+    runtime.sweep(desk.backends, agents=toy.AGENTS, patience=timedelta(0))
+    assert len(desk.sent) == 1
+
+
+def test_rule_3_what_rested_was_sent_to_no_machine_and_waits_for_none(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = heavy_job(desk)
+    with monkeypatch.context() as patch:
+        patch.setattr(toy, "work", lambda agent: (_ for _ in ()).throw(StorageError("503")))
+        with pytest.raises(StorageError):
+            desk.step({"job_id": job, "step": desk.last(job)["number"]})
+    assert desk.sent == []
+    desk.time = desk.last(job)["not_before"] + timedelta(seconds=31)
+    runtime.sweep(desk.backends, agents=toy.AGENTS)
+    assert [topic for topic, _ in desk.sent] == ["task"]
+
+
 def test_rule_4_a_late_attempt_changes_nothing(desk: Desk) -> None:
     job = desk.ask()
     late = attempt._claim(desk.backends, job, 0, None, toy.AGENTS)
@@ -501,6 +539,34 @@ def test_an_agent_that_is_not_known_here_is_left_to_another_version(desk: Desk) 
     with pytest.raises(Busy):
         runtime.coordinate(desk.backends, job, agents=known)
     assert desk.steps(job)[0]["attempt"] == 0
+
+
+def test_a_dead_letter_of_a_step_that_was_taken_changes_nothing(desk: Desk) -> None:
+    job = desk.ask()
+    held = attempt._claim(desk.backends, job, 0, None, toy.AGENTS)
+    runtime.give_up(desk.backends, job, 0)
+    assert (desk.job(job)["state"], desk.last(job)["state"]) == ("open", "running")
+    attempt._back(desk.backends, held, None)  # type: ignore[arg-type]
+    runtime.give_up(desk.backends, job, 0)
+    assert (desk.job(job)["state"], desk.job(job)["error"]["code"]) == ("failed", "DELIVERY_EXHAUSTED")
+    before = desk.job(job)
+    runtime.give_up(desk.backends, job, 0)
+    assert desk.job(job) == before
+
+
+def test_a_dead_letter_that_loses_the_race_for_its_step_changes_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, update = desk.ask(), desk.backends.documents.update
+
+    def late(paths: Any, change: Any) -> Any:
+        monkeypatch.setattr(desk.backends.documents, "update", update)
+        assert attempt._claim(desk.backends, job, 0, None, toy.AGENTS) is not None
+        return update(paths, change)
+
+    monkeypatch.setattr(desk.backends.documents, "update", late)
+    runtime.give_up(desk.backends, job, 0)
+    assert (desk.job(job)["state"], desk.last(job)["state"]) == ("open", "running")
 
 
 def test_a_document_that_cannot_be_read_stops_no_other_job(desk: Desk) -> None:

@@ -103,6 +103,18 @@ def on_message(event: CloudEvent) -> None:
         runtime.run_step(backends, *found)
 
 
+@functions_framework.cloud_event
+def on_dead_letter(event: CloudEvent) -> None:
+    """Fail the job whose step's message could not be delivered (`functions/dead_letters`).
+
+    What names no step (a request that could not be delivered, say) is recorded as rejected. However old it is: a dead
+    letter may have been tried for long.
+    """
+    backends = _backends()
+    with _rejecting(backends, event):
+        runtime.give_up(backends, *_hint(_data(_message(event))))
+
+
 @functions_framework.http
 def on_schedule(request: Request) -> tuple[dict[str, int], int]:
     """Sweep (`functions/sweeper`, called every minute)."""
@@ -212,5 +224,6 @@ def _task(values: Mapping[str, str]) -> tuple[str, int, int | None]:
 
 
 __all__ = [
-    "on_message", "on_request", "on_request_message", "on_schedule", "on_step_written", "on_task", "on_upload",
+    "on_dead_letter", "on_message", "on_request", "on_request_message", "on_schedule", "on_step_written", "on_task",
+    "on_upload",
 ]  # fmt: skip

@@ -24,6 +24,7 @@ from causal_orchestrator.question import ask as make_question
 from causal_orchestrator.state import (
     ENDED_STEP,
     LIVE_JOB,
+    MACHINE_AFTER,
     MAX_HOPS,
     RESEND_AFTER,
     Decision,
@@ -181,12 +182,20 @@ def _push(backends: Backends, step: Step, patience: timedelta) -> None:
         _fail_for_parts(backends, step, broken[0])
     elif parts and all(part.state == "succeeded" for part in parts):
         _reduce(backends, step)
-    elif any(now - _due(share) >= patience for share in waiting):
+    elif any(_overdue(step, share, now, patience) for share in waiting):
         _send(backends, step)
 
 
-def _due(share: Part) -> datetime:
-    return share.queued_at if share.not_before is None else share.not_before
+def _overdue(step: Step, share: Part, now: datetime, patience: timedelta) -> bool:
+    """Say whether a step, or a part of it, has waited too long since it was sent, or since it has rested.
+
+    What was sent to a machine of its own is waited for as long as one may take to come. What rested after a failure was
+    sent to none, and without any `patience` (at the start of a process) nothing counts as sent.
+    """
+    if share.not_before is not None:
+        return now - share.not_before >= patience
+    coming = bool(patience) and (step.heavy or step.parts > 0)
+    return now - share.queued_at >= (max(patience, MACHINE_AFTER) if coming else patience)
 
 
 def _reduce(backends: Backends, step: Step) -> None:
@@ -370,8 +379,13 @@ def _parts(step: Step) -> dict[str, Document]:
     return {part_path(step.job, step.number, part.number): part.document() for part in shares}
 
 
-def _end(backends: Backends, job: Job, last: Step, state: JobState, error: Failure | None) -> None:
-    """End the job as it was seen and void what still runs, in one transaction; nothing if it has moved on since."""
+def _end(
+    backends: Backends, job: Job, last: Step, state: JobState, error: Failure | None, *, only_queued: bool = False
+) -> None:
+    """End the job as it was seen and void what still runs, in one transaction; nothing if it has moved on since.
+
+    With `only_queued` nothing either, if anybody has taken its last step.
+    """
     path, now = job_path(job.id), backends.now()
     ours = [step_path(job.id, last.number), *_below(last)]
 
@@ -380,6 +394,8 @@ def _end(backends: Backends, job: Job, last: Step, state: JobState, error: Failu
         if current is None or current.state not in LIVE_JOB:
             return {}
         if current.steps != last.number + 1 or current.resumed != job.resumed:
+            return {}
+        if only_queued and (found[ours[0]] or {}).get("state") != "queued":
             return {}
         return {path: end(current, state, now=now, error=error).document(), **_voided(found, ours, now)}
 
@@ -566,6 +582,26 @@ def open_file(backends: Backends, job_id: str, name: str, *, tenant: str) -> byt
     raise NotFound(f"the job has no file {name!r}")
 
 
+def give_up(backends: Backends, job_id: str, number: int) -> None:
+    """Fail a job whose step nobody has taken, however often its message was delivered (``DELIVERY_EXHAUSTED``).
+
+    A step that was taken meanwhile, or is not the last one, and a job that has ended stay as they are.
+
+    Raises
+    ------
+    InputError
+        If there is no such step.
+    """
+    job, steps = load(backends, job_id)
+    if job is None or number >= len(steps):
+        raise InputError("there is no such step", code="UNKNOWN_STEP")
+    last = steps[-1]
+    if job.state in LIVE_JOB and last.number == number:
+        message = f"the message for {last.agent} was delivered too often and never taken"
+        error = Failure(code="DELIVERY_EXHAUSTED", message=message, kind="world")
+        _end(backends, job, last, "failed", error, only_queued=True)
+
+
 def known(backends: Backends, job_id: str, number: int) -> bool:
     """Say whether there is such a step."""
     return backends.documents.get(step_path(job_id, number)) is not None
@@ -588,7 +624,8 @@ def reject(backends: Backends, source: str, delivery: str, *, code: str, message
 def sweep(backends: Backends, *, agents: Agents = AGENTS, patience: timedelta = RESEND_AFTER) -> int:
     """Look at every job that is not done: end what is past its deadline, send again what is overdue or died.
 
-    A step that has been queued for longer than `patience` is overdue. Returns the number of live jobs. Needs nothing
+    A step that has been queued for longer than `patience` (`MACHINE_AFTER` where it needs a machine of its own) is
+    overdue. Returns the number of live jobs. Needs nothing
     but the documents, and may run twice at once.
     """
     live, began = 0, backends.now()
@@ -673,6 +710,6 @@ def _settle(backends: Backends, path: str, fields: Mapping[str, Any]) -> None:
 
 
 __all__ = [
-    "answer", "cancel", "collect", "coordinate", "erase", "get_job", "known", "list_jobs", "open_file", "reject",
-    "resume", "run_step", "start_job", "sweep", "view",
+    "answer", "cancel", "collect", "coordinate", "erase", "get_job", "give_up", "known", "list_jobs", "open_file",
+    "reject", "resume", "run_step", "start_job", "sweep", "view",
 ]  # fmt: skip

@@ -24,6 +24,8 @@ MAX_DEATHS = 2
 LEASE = timedelta(seconds=60)
 RENEWAL_SECONDS = 15.0
 RESEND_AFTER = timedelta(seconds=30)
+# A machine of its own takes minutes to come where many are asked for; a step sent again meanwhile would take others.
+MACHINE_AFTER = timedelta(minutes=10)
 BACK_OFF = timedelta(seconds=2)
 MAX_BACK_OFF = timedelta(minutes=5)
 INLINE_RESULT_BYTES = 64 * 1024

@@ -18,11 +18,13 @@ from typing import Any
 
 import pytest
 from cloudevents.http import CloudEvent
+from tests.terraform import configuration
 
 from causal_orchestrator import entrypoints, runtime
 from causal_orchestrator.backends.local import open_store
 from causal_orchestrator.backends.ports import Backends
 from causal_orchestrator.errors import CausalError
+from causal_orchestrator.http.deployed import deployed
 from causal_orchestrator.question import Question
 from causal_orchestrator.settings import Settings
 from causal_orchestrator.state import job_path, step_path
@@ -33,6 +35,7 @@ PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 WRITTEN = "google.cloud.firestore.document.v1.written"
 TYPES = {
     "on_message": PUBLISHED,
+    "on_dead_letter": PUBLISHED,
     "on_request_message": PUBLISHED,
     "on_step_written": WRITTEN,
     "on_upload": entrypoints.FINALIZED,
@@ -180,11 +183,17 @@ def test_events_out_of_order_plan_one_step(place: Place) -> None:
     assert [step.number for step in steps] == [0, 1]
 
 
-def test_a_dead_letter_that_comes_twice_is_one_record(place: Place) -> None:
-    """M16."""
-    for _ in range(2):
-        runtime.reject(place.backends, "//topic", "m1", code="DELIVERY_EXHAUSTED", message="delivered too often")
-    assert [d["code"] for _, d in place.backends.documents.list("rejected")] == ["DELIVERY_EXHAUSTED"]
+def test_who_is_not_let_in_is_refused_before_anything_is_read(place: Place) -> None:
+    """M12: the platform refuses a push whose account is not the function's one caller; the API refuses by itself."""
+    body = configuration.read()["."].named("module")["function"].body
+    assert body["ingress"] == '${each.value.caller == "people" ? "ALLOW_ALL" : "ALLOW_INTERNAL_ONLY"}'
+    assert body["invokers"].endswith(
+        ": {(each.value.caller) = google_service_account.caller[each.value.caller].member}}"
+    )
+    client = deployed(entrypoints._settings(), place.backends).test_client()
+    for token in ({}, {"Authorization": "Bearer nobody"}):
+        answer = client.post("/api/v1/jobs", data=b"not JSON", headers=token)
+        assert answer.status_code == 401
 
 
 def test_a_task_for_a_finished_step_ends_well_and_writes_nothing(place: Place) -> None:

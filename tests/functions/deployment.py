@@ -43,6 +43,7 @@ SERVICES = {
     "request_intake": ("on_request_message", "cloudevent"),
     "upload_intake": ("on_upload", "cloudevent"),
     "coordinator": ("on_step_written", "cloudevent"),
+    "dead_letters": ("on_dead_letter", "cloudevent"),
     "sweeper": ("on_schedule", "http"),
 }
 AGENT = ("on_message", "cloudevent")

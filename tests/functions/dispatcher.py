@@ -91,6 +91,7 @@ class Dispatcher:
         }
         self.receivers[REQUESTS] = self.receivers.pop("request_intake")
         self.receivers.pop("upload_intake")
+        self.receivers.pop("dead_letters")  # it gets what the others did not take
 
     @contextmanager
     def running(self) -> Iterator[Dispatcher]:
@@ -214,6 +215,8 @@ class Dispatcher:
             if self.over.wait(min(LAST_REST, FIRST_REST * 2**attempt)):
                 return
         self.dead.append((name, body))
+        if name in self.receivers.values():
+            self._send("dead letter", "dead_letters", request)
 
     # --- documents ----------------------------------------------------------------------------------------------
 

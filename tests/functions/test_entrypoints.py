@@ -127,6 +127,28 @@ def test_what_the_world_did_is_raised_so_that_the_message_comes_again(
     assert rejected(backends) == []
 
 
+# --- a dead letter ------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_letter_fails_the_job_once(backends: Backends) -> None:
+    job = started(backends)
+    dead = message({"job_id": job, "step": 0}, time=(NOW - timedelta(days=3)).isoformat())
+    entrypoints.on_dead_letter(dead)
+    found, (step,) = runtime.get_job(backends, job, tenant="acme")
+    assert (found.state, step.state) == ("failed", "cancelled")
+    assert found.error is not None
+    assert found.error.code == "DELIVERY_EXHAUSTED"
+    entrypoints.on_dead_letter(dead)
+    assert runtime.get_job(backends, job, tenant="acme") == (found, [step])
+    assert rejected(backends) == []
+
+
+def test_a_dead_letter_that_names_no_step_is_recorded(backends: Backends) -> None:
+    for _ in range(2):
+        entrypoints.on_dead_letter(message(UPLOADED))
+    assert rejected(backends) == ["MESSAGE_INVALID"]
+
+
 # --- a written document -------------------------------------------------------------------------------------------
 
 

@@ -88,11 +88,18 @@ def test_doubled_and_lost_deliveries_leave_one_result_for_each_step(
     assert dispatcher.counts["sweeps"] > 0
 
 
-def test_what_no_function_takes_becomes_a_dead_letter(deployment: Deployment, dispatcher: Dispatcher) -> None:
+def test_a_step_that_no_function_takes_becomes_a_dead_letter_and_fails_its_job(
+    deployment: Deployment, dispatcher: Dispatcher
+) -> None:
     dispatcher.crash = lambda name, body: name == "reporter"
-    dispatcher.publish("reporter", json.dumps({"job_id": "0" * 32, "step": 1}).encode())
-    assert settled(lambda: len(dispatcher.dead) == 1, seconds=60)
+    job = deployment.submit(REQUEST)
+    assert deployment.ended(job, seconds=JOB_SECONDS) == "FAILED"
+    found, steps = runtime.get_job(deployment.backends, job, tenant=TENANT)
+    assert found.error is not None
+    assert found.error.code == "DELIVERY_EXHAUSTED"
+    assert (steps[-1].agent, steps[-1].state, steps[-1].attempt) == ("reporter", "cancelled", 0)
     assert dispatcher.counts["answered 500"] == MAX_DELIVERIES
+    assert [name for name, _ in dispatcher.dead] == ["reporter"]
 
 
 def test_poison_is_acknowledged_and_recorded(deployment: Deployment, dispatcher: Dispatcher) -> None:

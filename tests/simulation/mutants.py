@@ -111,7 +111,7 @@ MUTANTS = (
     m("no sweeper", "10", ("runtime.sweep", 'for document in pages(backends, "jobs", {"done": False}):', "for document in []:")),
     m("sweeper passes by awaiting jobs", "10", ("runtime.sweep", '{"done": False}', '{"done": False, "state": "open"}')),
     m("sweeper does not reclaim", "10", ("runtime.sweep", "_reclaim(backends, job)", "pass")),
-    m("overdue steps not sent again", "3", ("runtime._push", "any(now - _due(share) >= patience for share in waiting)", "False")),
+    m("overdue steps not sent again", "3", ("runtime._push", "any(_overdue(step, share, now, patience) for share in waiting)", "False")),
     m("created, not sent", "3", ("runtime._advance", "_send(backends, step)", "pass")),
     m("sent before it is created", "3", ("runtime._advance", "    if _create(", "    _send(backends, step)\n    if _create("), ("runtime._advance", "        _send(backends, step)", "        pass")),
     m("end of a part not told", "3", ("runtime.run_step", "if part is not None:", "if False:")),

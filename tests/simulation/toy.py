@@ -166,7 +166,8 @@ def _figures(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
 
 
 def _report(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
-    digest = _digest(job, step, _of(job, "toy_critique", "toy_figures"), read.file("toy_figures", "one.svg").decode())
+    figure = read.file("toy_figures", "one.svg") if "toy_figures" in job.results else b""  # a report may lack figures
+    digest = _digest(job, step, _of(job, "toy_critique", "toy_figures"), figure.decode())
     verdict = job.results["toy_critique"]["verdict"]["decision"]
     return Report(verdict=verdict, artifacts={}, headline=digest), {"results.json": digest.encode()}
 

@@ -15,7 +15,7 @@ from causal_orchestrator.settings import VARIABLES
 
 MODULES = read()
 LOCALS = MODULES["."].locals()
-SERVICES = {"api", "request_intake", "upload_intake", "coordinator", "sweeper"}
+SERVICES = {"api", "request_intake", "upload_intake", "coordinator", "dead_letters", "sweeper"}
 FUNCTIONS = ROOT.parent / "functions"
 AGENTS_FOLDER = ROOT.parent / "shared" / "causal_orchestrator" / "agents"
 

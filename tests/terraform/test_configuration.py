@@ -102,11 +102,25 @@ def test_every_subscription_has_a_dead_letter_or_is_one() -> None:
     assert set(found) == {
         "modules/topic:google_pubsub_subscription.this",
         "modules/dead_letter:google_pubsub_subscription.this",
+        "modules/dead_letter:google_pubsub_subscription.push",
     }
     (policy,) = found["modules/topic:google_pubsub_subscription.this"]["dead_letter_policy"]
     assert policy["dead_letter_topic"] == "${module.dead_letter.topic}"
     assert MAX_ATTEMPTS < policy["max_delivery_attempts"] <= 100
     assert "retry_policy" in found["modules/topic:google_pubsub_subscription.this"]
+
+
+def test_what_could_not_be_delivered_is_kept_and_told_to_the_function_that_gives_up() -> None:
+    found = dict(blocks("google_pubsub_subscription"))
+    kept, told = (found[f"modules/dead_letter:google_pubsub_subscription.{name}"] for name in ("this", "push"))
+    assert kept["topic"] == told["topic"] == "${google_pubsub_topic.this.id}"
+    assert "push_config" not in kept
+    (push,) = told["push_config"]
+    assert push["push_endpoint"].startswith("${var.endpoint}/projects/${var.project}/topics/")
+    assert push["oidc_token"][0] == {"service_account_email": "${var.caller}", "audience": "${var.endpoint}"}
+    assert MODULES["modules/topic"].named("module")["dead_letter"].body["endpoint"] == "${var.gives_up}"
+    assert MODULES["."].named("module")["topic"].body["gives_up"] == '${module.function["dead_letters"].uri}'
+    assert "endpoint" not in MODULES["."].named("module")["event_dead_letter"].body  # those name no step
 
 
 def test_every_event_that_eventarc_delivers_has_a_dead_letter() -> None:

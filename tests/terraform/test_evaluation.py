@@ -15,7 +15,7 @@ from tests.terraform.configuration import ROOT, read
 
 from causal_orchestrator.agents import AGENTS
 
-SERVICES = {"api", "request_intake", "upload_intake", "coordinator", "sweeper"}
+SERVICES = {"api", "request_intake", "upload_intake", "coordinator", "dead_letters", "sweeper"}
 TAKEN = re.compile(r'^(?:locals|variable "\w+") \{.*?^\}', re.MULTILINE | re.DOTALL)
 RESOURCE = re.compile(r'google_\w+\.\w+(?:\["\w+"\])?(?:\.\w+)+')
 VALUES = {"project": "p", "alert_email": "a@example.org", "job_image": "i", "sources": "{}"}

@@ -33,6 +33,11 @@ variable "timeout" {
   type        = number
 }
 
+variable "gives_up" {
+  description = "The address of the function that gets what could not be delivered."
+  type        = string
+}
+
 variable "pubsub_agent" {
   description = "Pub/Sub's own account, which moves dead letters."
   type        = string
@@ -57,6 +62,8 @@ module "dead_letter" {
   project      = var.project
   pubsub_agent = var.pubsub_agent
   kms_key      = var.kms_key
+  endpoint     = var.gives_up
+  caller       = var.caller
 }
 
 resource "google_pubsub_subscription" "this" {
