@@ -14,7 +14,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from causal_orchestrator.question import Question
 
 Status = Literal["ok", "failed", "not_applicable"]
-Estimand = Literal["ATE", "ATT", "ATC", "ATO", "SATE", "SATT", "LATE", "WLATE", "CATE", "PLR", "QTE", "AD", "ATT_GT", "POLICY_VALUE", "POLICY_GAIN"]
+Estimand = Literal[
+    "ATE",
+    "ATT",
+    "ATC",
+    "ATO",
+    "SATE",
+    "SATT",
+    "LATE",
+    "WLATE",
+    "CATE",
+    "PLR",
+    "QTE",
+    "AD",
+    "ATT_GT",
+    "POLICY_VALUE",
+    "POLICY_GAIN",
+]
 Kind = Literal["numeric", "categorical", "binary", "datetime", "text", "identifier", "constant", "empty"]
 Structure = Literal["cross_section", "panel", "time_series", "repeated_cross_section"]
 Design = Literal[

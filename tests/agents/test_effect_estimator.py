@@ -194,3 +194,19 @@ def test_names_that_look_like_code_are_only_names():
     plain = analyse(made, plan_for(made, methods=("ols",), options={}))
     assert entry(found, "ols").estimate == pytest.approx(entry(plain, "ols").estimate, rel=1e-9)
     assert np.isfinite(entry(found, "ols").energy_score)
+
+
+def test_a_defect_of_one_method_costs_its_line_and_one_of_the_primary_the_step(made, monkeypatch):
+    def broken(method, problem, **options):
+        if method == fails:
+            raise ValueError("a shape does not fit")
+        return estimate(method, problem, **options)
+
+    estimate, fails = estimators.estimate, "ipw"
+    monkeypatch.setattr(estimators, "estimate", broken)
+    effects = {effect.method: effect for effect in analyse(made, plan_for(made)).result.effects}
+    assert (effects["ipw"].status, effects["ipw"].error) == ("failed", "DEFECT: the method broke (ValueError)")
+    assert effects["ols"].status == effects["overlap_weighting"].status == "ok"
+    fails = "ols"
+    with pytest.raises(ValueError, match="shape"):
+        analyse(made, plan_for(made))

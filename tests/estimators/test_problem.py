@@ -217,3 +217,10 @@ def test_names_from_the_data_are_escaped_in_a_notebook():
     assert estimate.std_error is None
     assert estimate.p_value is None
     assert "<b>" not in estimate._repr_html_()
+
+
+def test_an_ensemble_of_all_arms_is_not_fitted_again_without_the_treatment():
+    made = SIMULATIONS["confounded_heterogeneous"](600, seed=2)
+    found = build(made.frame, made.question).learned(learners=("joint_boosting",), folds=2, repeats=1)
+    np.testing.assert_allclose(found.m, (1 - found.e) * found.mu0 + found.e * found.mu1, atol=1e-12)
+    assert "outcome" not in found.learners

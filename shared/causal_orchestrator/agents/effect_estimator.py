@@ -120,6 +120,11 @@ def _attempt(method: str, problem: Problem, plan: Plan, role: Role, **changed: A
         estimate = _translated(method, problem, options)
     except CausalError as exc:
         return _Attempt(_without(method, plan, role, exc), seconds=time.perf_counter() - began)
+    except Exception as exc:  # a defect of one method costs its line, told with the error's kind, and not the analysis
+        if role == "primary":
+            raise
+        error = EstimationError(f"the method broke ({type(exc).__name__})", code="DEFECT")
+        return _Attempt(_without(method, plan, role, error), seconds=time.perf_counter() - began)
     return _Attempt(estimate.to_effect(role=role), estimate, time.perf_counter() - began)
 
 

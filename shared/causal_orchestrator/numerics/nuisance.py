@@ -29,7 +29,7 @@ Codes = NDArray[np.int64]
 SMALL, LARGE = 2_000, 1_000_000  # rows below and from which other folds, repetitions and learners serve
 WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
 RIDGE = 1e-9  # makes equal learners share equally
-CODE_VERSION = 2  # part of the key of stored nuisances; grows when the numbers change
+CODE_VERSION = 3  # part of the key of stored nuisances; grows when the numbers change
 
 
 class Sample(Protocol):
@@ -183,14 +183,17 @@ def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
     centre, scale = (0.0, 1.0) if kind == "probability" else (float(y.mean()), float(y.std()) or 1.0)
     target = (y - centre) / scale
     cross = _CrossFit(_seen(x, how), sample.weights, fold, how.learners, seed)
-    outcome, shares = cross(target, kind=kind)
-    used = {"outcome": shares}
     by_level, by_level_shares = cross.by_level(target, t, levels, kind=kind)
-    used |= {f"outcome at {k}": shares for k, shares in enumerate(by_level_shares)}
+    used = {f"outcome at {k}": shares for k, shares in enumerate(by_level_shares)}
     if levels:
         propensity, used["propensity"] = cross_fit_propensity(cross, t, levels)
         expected = propensity @ np.arange(levels)
+    if levels and library.JOINT.issuperset(how.learners):
+        # An ensemble of all arms has learned E[Y | X] already: its levels' means at the levels' probabilities.
+        outcome = (propensity * by_level).sum(axis=1)
     else:
+        outcome, used["outcome"] = cross(target, kind=kind)
+    if not levels:
         propensity = np.zeros((n, 0))
         fitted, used["treatment"] = cross((t - t.mean()) / (t.std() or 1.0), kind="mean")
         expected = t.mean() + (t.std() or 1.0) * fitted
