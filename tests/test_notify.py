@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.backends.clock import Clock
 from tests.datasets.web_peers import Names, Site, Wire, gives, served
+from tests.simulation.memory import MemoryObjects
 
 from causal_orchestrator import notify, runtime
 from causal_orchestrator.backends.local import open_store
@@ -181,5 +182,8 @@ def test_an_address_that_could_never_be_told_is_refused_at_the_door() -> None:
     from causal_orchestrator import intake
 
     with pytest.raises(InputError) as caught:
-        intake.asked({"dataset": "gs://b/x", "notify_url": "http://10.0.0.1/"}, tenant="acme", rules={"*": ("gs://b",)})
+        intake.asked(
+            {"dataset": "gs://b/x", "notify_url": "http://10.0.0.1/"}, tenant="acme", rules={"*": ("gs://b",)},
+            objects=MemoryObjects(),
+        )  # fmt: skip
     assert caught.value.code == "URL_NOT_ALLOWED"

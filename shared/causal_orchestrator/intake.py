@@ -22,23 +22,30 @@ MAX_REQUEST_BYTES = 1024 * 1024
 MAX_LIVE_JOBS = 104  # a tenant's: four that run and a hundred that wait
 DROPPED = "uploads/"
 SIDECAR = ".question.json"
-UPLOAD = re.compile(r"upload://([0-9a-f]{32})/(\d{1,19})")
+UPLOAD = re.compile(r"upload://([0-9a-f]{32})(?:/(\d{1,19}))?")
 
 
-def asked(content: Any, *, tenant: str, rules: Rules | None) -> tuple[Question, Mapping[str, Any]]:
+def upload_name(tenant: str, ident: str) -> str:
+    """Return the name under which a tenant's upload stands."""
+    return f"{tenant}/uploads/{ident}/data"
+
+
+def asked(content: Any, *, tenant: str, rules: Rules | None, objects: Objects) -> tuple[Question, Mapping[str, Any]]:
     """Return the question of a request and the source of its dataset.
 
-    An upload's reference is the source's alone: it differs from one request to the next, and a result must not.
+    An upload's reference is the source's alone: it differs from one request to the next, and a result must not. What
+    was uploaded past this service is looked for among `objects` and pinned as it stands.
 
     Raises
     ------
     InputError
-        If the request is not one, or its dataset is of a kind that is not read or not among the addresses of `rules`.
+        If the request is not one, or its dataset is of a kind that is not read, not among the addresses of `rules` or
+        not uploaded.
     """
     if not isinstance(content, Mapping):
         raise InputError("the request must be a JSON object", code="NOT_AN_OBJECT")
     question = _acceptable(make_question(content, strict=True))
-    source = _source(question.dataset, tenant)
+    source = _source(question.dataset, tenant, objects)
     addresses.check(source, tenant=tenant, rules=rules)
     if source["kind"] == "object":
         question = question.model_copy(update={"dataset": None})
@@ -52,16 +59,24 @@ def _acceptable(question: Question) -> Question:
     return question
 
 
-def _source(dataset: str | None, tenant: str) -> Mapping[str, Any]:
+def _source(dataset: str | None, tenant: str, objects: Objects) -> Mapping[str, Any]:
     """Say where the data come from: an upload of this tenant, or an address that the fetcher will check."""
     if not dataset:
         raise InputError("dataset is missing: an upload:// reference or a gs:// address", code="DATASET_MISSING")
     upload = UPLOAD.fullmatch(dataset)
     if upload:
-        return {"kind": "object", "name": f"{tenant}/uploads/{upload[1]}/data", "generation": int(upload[2])}
+        name = upload_name(tenant, upload[1])
+        return {"kind": "object", "name": name, "generation": int(upload[2] or _standing(objects, name))}
     if not dataset.startswith(("gs://", "bq://", "https://")):
         raise InputError("dataset must be an upload://, gs://, bq:// or https:// address", code="URL_NOT_ALLOWED")
     return {"kind": "uri", "uri": dataset}
+
+
+def _standing(objects: Objects, name: str) -> int:
+    found = objects.find(name)
+    if found is None:
+        raise InputError("nothing was uploaded under this reference yet", code="UPLOAD_MISSING")
+    return found.generation
 
 
 def room(backends: Backends, tenant: str) -> int:
@@ -81,8 +96,9 @@ def from_message(backends: Backends, data: bytes, *, tenant: str, key: str) -> s
         If the tenant has too many jobs; the message may come again.
     """
     question, source = asked(
-        strict_json.parse(data, max_bytes=MAX_REQUEST_BYTES), tenant=tenant, rules=backends.sources
-    )
+        strict_json.parse(data, max_bytes=MAX_REQUEST_BYTES), tenant=tenant, rules=backends.sources,
+        objects=backends.objects,
+    )  # fmt: skip
     return _start(backends, question, source, tenant=tenant, key=key, principal="message")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from tests.backends.clock import Clock
 from tests.backends.contract import WORLDS, World
 from tests.backends.gcp import GOOGLE_WORLDS
@@ -369,6 +370,19 @@ def _broken(found: Found) -> Writes:
 
 
 # --- objects ------------------------------------------------------------------------------------------------------
+
+
+def test_an_upload_is_signed_where_the_store_takes_it_and_left_to_the_service_elsewhere(world: World) -> None:
+    signed = world.backends.objects.sign_upload("t/uploads/a/data", seconds=60, most=10)
+    if signed is not None:
+        address, headers = signed
+        answer = requests.put(address, b"t,y\n1,2\n", headers=dict(headers), timeout=10)
+        assert answer.status_code == 200
+    else:
+        world.backends.objects.create("t/uploads/a/data", b"t,y\n1,2\n")
+    found = world.backends.objects.find("t/uploads/a/data")
+    assert found is not None
+    assert world.backends.objects.local(found.name, found.generation).read_bytes() == b"t,y\n1,2\n"
 
 
 def test_an_object_is_stored_with_hash_and_size(world: World) -> None:

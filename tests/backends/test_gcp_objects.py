@@ -149,6 +149,28 @@ def test_an_address_gives_this_generation_until_its_time_is_over(
     assert requests.get(over, timeout=10).status_code == 400
 
 
+def test_what_is_put_past_the_service_is_small_enough_comes_in_time_and_replaces_nothing(objects: Objects) -> None:
+    signed = objects.sign_upload("t/ü", seconds=60, most=3)
+    assert signed is not None
+    address, headers = signed
+    assert requests.put(address, b"four", headers=headers, timeout=10).status_code == 400
+    for left_out in headers:
+        fewer = {name: value for name, value in headers.items() if name != left_out}
+        assert requests.put(address, b"one", headers=fewer, timeout=10).status_code == 403
+    more = {**headers, "x-goog-content-length-range": "0,100"}
+    assert requests.put(address, b"four", headers=more, timeout=10).status_code == 403
+    assert requests.get(address, timeout=10).status_code == 403
+    assert objects.find("t/ü") is None
+    assert requests.put(address, b"one", headers=headers, timeout=10).status_code == 200
+    assert requests.put(address, b"two", headers=headers, timeout=10).status_code == 412
+    found = objects.find("t/ü")
+    assert found is not None
+    assert objects.local("t/ü", found.generation).read_bytes() == b"one"
+    late = objects.sign_upload("t/a", seconds=0, most=3)
+    assert late is not None
+    assert requests.put(late[0], b"one", headers=late[1], timeout=10).status_code == 400
+
+
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
 def test_only_a_regular_file_becomes_an_object(objects: Objects, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "source"

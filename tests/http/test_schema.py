@@ -24,8 +24,9 @@ ALL: dict[str, Any] = {
     "deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True, "database": None,
     "phases": [Phase.explicit, Phase.generate],
 }  # fmt: skip
-# What no schema can say: two roles that collide, a place in a list that is not there, an address that is not ours to read.
-OF_THE_MEANING = {"ROLE_CONFLICT", "CURSOR_INVALID", "URL_NOT_ALLOWED"}
+# What no schema can say: two roles that collide, a place in a list that is not there, an address that is not ours to read, an
+# upload that did not come.
+OF_THE_MEANING = {"ROLE_CONFLICT", "CURSOR_INVALID", "URL_NOT_ALLOWED", "UPLOAD_MISSING"}
 load_all_checks()
 
 

@@ -143,6 +143,66 @@ def test_an_upload_is_stored_under_a_name_of_ours(world: World) -> None:
     assert job.source["name"].startswith("acme/uploads/")
 
 
+def place(world: World, **asked: Any) -> Any:
+    return world.client.post("/api/v1/uploads", json={"filename": "a b.csv", **asked}, headers=world.headers("owner"))
+
+
+def put(world: World, told: Any, data: bytes, who: str = "owner", **headers: str) -> Any:
+    path = told["upload_url"].removeprefix("http://localhost")
+    assert path.startswith("/api/v1/uploads/")
+    return world.client.open(
+        path, method=told["method"], data=data, headers={**told["headers"], **world.headers(who), **headers}
+    )
+
+
+def test_a_file_is_put_where_the_service_says_and_pinned_by_the_job_that_names_it(world: World) -> None:
+    answer = place(world, size=8)
+    told = answer.json
+    assert (answer.status_code, told["name"]) == (201, "a_b.csv")
+    asked = {**REQUEST, "dataset": told["dataset"]}
+    early = submit(world, body=asked)
+    assert (early.status_code, early.json["error"]["code"]) == (422, "UPLOAD_MISSING")
+    stored = put(world, told, b"t,y\n1,2\n")
+    assert stored.status_code == 201
+    assert stored.json["dataset"].startswith(told["dataset"] + "/")
+    job, _ = runtime.get_job(world.backends, submit(world, body=asked).json["job_id"], tenant="acme")
+    name = f"acme/uploads/{told['dataset'].removeprefix('upload://')}/data"
+    assert job.source == {"kind": "object", "name": name, "generation": int(stored.json["dataset"].split("/")[-1])}
+    theirs = submit(world, "stranger", body=asked)
+    assert theirs.json["error"]["code"] == "UPLOAD_MISSING"
+
+
+def test_what_was_put_is_not_replaced(world: World) -> None:
+    told = place(world).json
+    first = put(world, told, b"one")
+    assert put(world, told, b"one").json == first.json
+    again = put(world, told, b"two")
+    assert (again.status_code, again.json["error"]["code"]) == (409, "UPLOAD_EXISTS")
+    theirs = put(world, told, b"two", "stranger")  # their own place under that name
+    assert theirs.status_code == 201
+    assert [len(world.backends.objects.list(f"{tenant}/uploads/")) for tenant in ("acme", "other")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"filename": ""}, 422), ({"filename": 7}, 422), ({"filename": "x" * 256}, 422), ({"name": "x"}, 422),
+        ({"size": -1}, 422), ({"size": True}, 422), ({"size": "5"}, 422), ({"size": 0.5}, 422), ({"size": 2**31 + 1}, 413),
+    ],
+)  # fmt: skip
+def test_a_place_is_given_for_a_file_that_may_be_uploaded(world: World, asked: Any, status: int) -> None:
+    assert place(world, **asked).status_code == status
+
+
+def test_what_is_put_is_bytes_at_a_place_of_ours(world: World) -> None:
+    told = place(world).json
+    assert put(world, told, b"{}", **{"Content-Type": "application/json"}).status_code == 415
+    assert put(world, told, b"{}", **{"Content-Encoding": "gzip"}).status_code == 415
+    elsewhere = {**told, "upload_url": "http://localhost/api/v1/uploads/..%2Fx"}
+    assert put(world, elsewhere, b"1").status_code == 404
+    assert world.backends.objects.list("") == []
+
+
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=-1", "limit=1000", "limit=x", "cursor=abc", f"cursor={SOME_JOB}", "page=2", "status=NOPE"],

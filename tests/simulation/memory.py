@@ -137,6 +137,9 @@ class MemoryObjects:
         self.open(name, generation).close()
         return f"memory:{name}?seconds={seconds}&filename={filename}"
 
+    def sign_upload(self, name: str, *, seconds: int, most: int) -> None:
+        return None
+
 
 class MemorySecrets:
     """The port `Secrets`: none."""

@@ -77,6 +77,12 @@ class Objects(Protocol):
     def sign(self, name: str, generation: int, *, seconds: int, filename: str) -> str:
         """Return an address from which the object can be read for `seconds`."""
 
+    def sign_upload(self, name: str, *, seconds: int, most: int) -> tuple[str, Mapping[str, str]] | None:
+        """Return an address to which at most `most` bytes can be PUT, once, and the headers to send with them.
+
+        None where the store takes nothing but from this process.
+        """
+
 
 class Messages(Protocol):
     """At-least-once messages."""

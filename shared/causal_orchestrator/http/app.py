@@ -18,7 +18,7 @@ from causal_orchestrator.http.service import MAX_UPLOAD_BYTES, Service
 
 # Errors of the request as such; every other InputError is of its content (422).
 SYNTAX = {"NOT_JSON": 400, "DUPLICATE_KEY": 400, "NUMBER_TOO_LONG": 400, "KEY_INVALID": 400, "NOT_AN_OBJECT": 422,
-          "TOO_LARGE": 413, "MEDIA_TYPE": 415, "NOT_AWAITING": 409, "NOT_RESUMABLE": 409, "KEY_IN_URL": 400,
+          "TOO_LARGE": 413, "MEDIA_TYPE": 415, "NOT_AWAITING": 409, "NOT_RESUMABLE": 409, "UPLOAD_EXISTS": 409, "BODY_SHORT": 400, "KEY_IN_URL": 400,
           "BODY_LATE": 408}  # fmt: skip
 HEADERS = {
     "X-Content-Type-Options": "nosniff",

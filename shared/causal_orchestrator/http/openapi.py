@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from causal_orchestrator import __version__
+from causal_orchestrator.http.service import MAX_FILENAME, MAX_UPLOAD_BYTES
 from causal_orchestrator.http.statuses import STATUSES
 from causal_orchestrator.question import Question
 
@@ -47,16 +48,26 @@ def _record(**fields: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(fields), "properties": fields, "additionalProperties": False}
 
 
+FILE = _record(
+    dataset={"type": "string", "pattern": "^upload://"}, name=TEXT, size={"type": "integer", "minimum": 0},
+    sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+)  # fmt: skip
+PLACE = {
+    **_record(
+        dataset={"type": "string", "pattern": "^upload://"}, name=TEXT, method={"const": "PUT"}, upload_url=TEXT,
+        headers={"type": "object", "additionalProperties": TEXT}, expires_at=TIME,
+    ),
+    "description": "PUT the file to upload_url with these headers (and the caller's own key if the address is this "
+    "service's), once, before expires_at; then name dataset in a job.",
+}  # fmt: skip
 JOB: dict[str, Any] = {"$ref": "#/components/schemas/Job"}
 # What each route answers in JSON, by the name of its function.
 ANSWERS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("show", "cancel", "answer", "resume", "submit"), JOB),
     "list_jobs": _record(jobs={"type": "array", "items": JOB}, next_cursor={**ID, "type": ["string", "null"]}),
     "erase": _record(job_id=ID, erased_at=TIME),
-    "upload": _record(
-        dataset={"type": "string", "pattern": "^upload://"}, name=TEXT, size={"type": "integer", "minimum": 0},
-        sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"},
-    ),
+    "upload": {"oneOf": [FILE, PLACE]},
+    "put_upload": FILE,
     "traces": _record(traces={"type": "array", "items": {"type": "object"}}),
     "health": _record(status={"const": "ok"}),
     "results": {"type": "object"},
@@ -125,6 +136,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 PARAMETERS: dict[str, dict[str, Any]] = {
+    "upload": {"in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
     "job": {"in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
     "name": {"in": "path", "required": True, "schema": {"type": "string", "pattern": "^[a-z0-9_-]{1,80}\\.svg$"}},
 }
@@ -152,8 +164,14 @@ def _body(route: Route) -> dict[str, Any] | None:
         return {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind}"}}}
     if name == "upload":
         part = {"type": "string", "contentMediaType": "application/octet-stream"}
-        form = _record(file=part)
-        return {"multipart/form-data": {"schema": form}}
+        called = {"type": "string", "minLength": 1, "maxLength": MAX_FILENAME}
+        wanted = _record(filename=called, size={"type": "integer", "minimum": 0, "maximum": MAX_UPLOAD_BYTES})
+        return {
+            "multipart/form-data": {"schema": _record(file=part)},
+            "application/json": {"schema": {**wanted, "required": ["filename"]}},
+        }
+    if name == "put_upload":
+        return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     return None
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,18 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.utils import secure_filename
 
 from causal_orchestrator import intake, runtime, strict_json
-from causal_orchestrator.errors import InputError, NotFound
+from causal_orchestrator.errors import AlreadyExists, InputError, NotFound
 from causal_orchestrator.http.auth import Principal
 from causal_orchestrator.http.limits import TooMany
-from causal_orchestrator.http.service import MAX_JSON_BYTES, Service, job_out
+from causal_orchestrator.http.service import MAX_FILENAME, MAX_JSON_BYTES, MAX_UPLOAD_BYTES, Service, job_out
 from causal_orchestrator.http.statuses import STATUSES
 from causal_orchestrator.state import LIVE_JOB
 
+API = "/api/v1"
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
 COUNTED_SECONDS = 10.0
+UPLOAD_SECONDS = 3600
 STREAM_SECONDS, BEAT_SECONDS, LOOK_SECONDS = 55 * 60.0, 15.0, 0.5
 
 
@@ -116,7 +120,8 @@ def submit(call: Call) -> Response:
     key = call.request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
         raise InputError("Idempotency-Key must be 1 to 200 printable ASCII characters", code="KEY_INVALID")
-    question, source = intake.asked(body(call), tenant=call.tenant, rules=call.service.backends.sources)
+    backends = call.service.backends
+    question, source = intake.asked(body(call), tenant=call.tenant, rules=backends.sources, objects=backends.objects)
     _leave_room(call)
     job_id = runtime.start_job(
         call.service.backends, question, source, tenant=call.tenant, key=key, principal=_name(call)
@@ -290,22 +295,75 @@ def events(call: Call) -> Response:
 
 
 def upload(call: Call) -> Response:
-    """Take a file (multipart field ``file``) and return a reference for ``dataset``."""
+    """Take a file (multipart field ``file``), or say in JSON where to put one, and return a reference for ``dataset``."""
+    if call.request.mimetype == "application/json":
+        return _address(call, body(call))
     if call.request.mimetype != "multipart/form-data":
-        raise InputError("the body must be multipart/form-data with the field file", code="MEDIA_TYPE")
+        raise InputError("the body must be multipart/form-data with the field file, or JSON", code="MEDIA_TYPE")
     with receiving():
         found = call.request.files.get("file")
     if found is None or len(call.request.files) + len(call.request.form) != 1:
         raise InputError("the form must have the field file and no other", code="FILE_MISSING")
-    backends = call.service.backends
-    ident = backends.new_id()
+    return _stored(call, call.service.backends.new_id(), found.filename or "", found.save)
+
+
+def _stored(call: Call, ident: str, filename: str, save: Callable[[Path], None]) -> Response:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data"
-        found.save(path)
-        stored = backends.objects.create(f"{call.tenant}/uploads/{ident}/data", path)
-    shown = secure_filename(found.filename or "") or "data"
+        save(path)
+        stored = call.service.backends.objects.create(intake.upload_name(call.tenant, ident), path)
     reference = f"upload://{ident}/{stored.generation}"
-    return reply({"dataset": reference, "name": shown, "size": stored.size, "sha256": stored.sha256}, 201)
+    shown = {"dataset": reference, "name": _shown(filename), "size": stored.size, "sha256": stored.sha256}
+    return reply(shown, 201)
+
+
+def _shown(filename: str) -> str:
+    return secure_filename(filename) or "data"
+
+
+def _address(call: Call, asked: Mapping[str, Any]) -> Response:
+    """Say where one file may be put, once: in the cloud past this service, whose requests are too small for it."""
+    filename, size = asked.get("filename"), asked.get("size", MAX_UPLOAD_BYTES)
+    if set(asked) - {"filename", "size"} or not isinstance(filename, str) or not 1 <= len(filename) <= MAX_FILENAME:
+        raise InputError("an upload needs a filename, may have a size and nothing else", code="REQUEST_INVALID")
+    if isinstance(size, bool) or not isinstance(size, int | float) or size != int(size) or size < 0:
+        raise InputError("size must be a whole number of bytes", code="REQUEST_INVALID")
+    if size > MAX_UPLOAD_BYTES:
+        raise InputError(f"a file may have {MAX_UPLOAD_BYTES} bytes", code="TOO_LARGE")
+    backends, ident = call.service.backends, call.service.backends.new_id()
+    signed = backends.objects.sign_upload(
+        intake.upload_name(call.tenant, ident), seconds=UPLOAD_SECONDS, most=int(size)
+    )
+    here = f"{call.request.host_url}{API[1:]}/uploads/{ident}", {"Content-Type": "application/octet-stream"}
+    address, headers = here if signed is None else signed
+    return reply(
+        {
+            "dataset": f"upload://{ident}", "name": _shown(filename), "method": "PUT", "upload_url": address,
+            "headers": dict(headers), "expires_at": (backends.now() + timedelta(seconds=UPLOAD_SECONDS)).isoformat(),
+        },
+        201,
+    )  # fmt: skip
+
+
+def put_upload(call: Call) -> Response:
+    """Take the bytes of a file where this service said that they may be put; other bytes are refused there."""
+    ident = call.path["upload"]
+    if not JOB_ID.fullmatch(ident):
+        raise NotFound("there is no such upload")
+    plain = call.request.headers.get("Content-Encoding", "identity").lower() == "identity"
+    if call.request.mimetype != "application/octet-stream" or not plain:
+        raise InputError("the body must be application/octet-stream, not compressed", code="MEDIA_TYPE")
+
+    def save(path: Path) -> None:
+        with path.open("wb") as file, receiving():
+            shutil.copyfileobj(call.request.stream, file)
+        if path.stat().st_size < (call.request.content_length or 0):
+            raise InputError("the body is shorter than its Content-Length says", code="BODY_SHORT")
+
+    try:
+        return _stored(call, ident, "", save)
+    except AlreadyExists as exc:
+        raise InputError("another file was put there before", code="UPLOAD_EXISTS") from exc
 
 
 def health(call: Call) -> Response:
@@ -329,12 +387,12 @@ def openapi(call: Call) -> Response:
     return reply(document.build(ROUTES))
 
 
-API = "/api/v1"
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", None, health, "Say that the service lives"),
     Route("GET", "/metrics", "read", metrics, "Count jobs"),
     Route("GET", "/openapi.json", "read", openapi, "Describe this API"),
-    Route("POST", f"{API}/uploads", "write", upload, "Upload a dataset", 201),
+    Route("POST", f"{API}/uploads", "write", upload, "Upload a dataset, or say where to put it", 201),
+    Route("PUT", f"{API}/uploads/<upload>", "write", put_upload, "Put a dataset where it was said", 201),
     Route("POST", f"{API}/jobs", "write", submit, "Start an analysis", 202),
     Route("GET", f"{API}/jobs", "read", list_jobs, "List jobs, newest first"),
     Route("GET", f"{API}/jobs/<job>", "read", show, "Show a job"),

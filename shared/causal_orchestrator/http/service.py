@@ -13,6 +13,7 @@ from causal_orchestrator.state import Job
 
 MAX_JSON_BYTES = 1024 * 1024
 MAX_UPLOAD_BYTES = 2 * 1024**3
+MAX_FILENAME = 255
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def _get(self, path: str, query: dict[str, str], body: bytes) -> Answer:
         if "X-Goog-Signature" in query:
-            return self._signed(path, query)
+            return self._signed(path, query) or self._read(path, query)
         bucket, name = _place(path)
         if not bucket:
             return _failure(404)  # the client asks for the bucket as well, for its traces
@@ -146,6 +146,8 @@ class _Request(BaseHTTPRequestHandler):
         return 200, b"{}", {"Location": address}
 
     def _put(self, path: str, query: dict[str, str], body: bytes) -> Answer:
+        if "X-Goog-Signature" in query:
+            return self._signed(path, query) or self._written(path, body)
         asked, bucket, name, metadata, data = self.peer.uploads[query["upload_id"]]
         data += body
         total = self.headers["Content-Range"].rpartition("/")[2]
@@ -171,14 +173,16 @@ class _Request(BaseHTTPRequestHandler):
             self.peer.archived.add((bucket, name))
         return 204, b"", {}
 
-    def _signed(self, path: str, query: dict[str, str]) -> Answer:
-        """Answer an address that Cloud Storage's fourth way of signing made (GOOG4-RSA-SHA256)."""
+    def _signed(self, path: str, query: dict[str, str]) -> Answer | None:
+        """Refuse an address unless Cloud Storage's fourth way of signing made it (GOOG4-RSA-SHA256) for this request."""
         begun = datetime.strptime(query["X-Goog-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         scope = query["X-Goog-Credential"].partition("/")[2]
         asked = "&".join(
             f"{quote(k, safe='~')}={quote(v, safe='~')}" for k, v in sorted(query.items()) if k != "X-Goog-Signature"
         )
-        canonical = "\n".join(["GET", path, asked, f"host:{self.headers['Host']}", "", "host", "UNSIGNED-PAYLOAD"])
+        names = query["X-Goog-SignedHeaders"]
+        held = [f"{name}:{self.headers.get(name, '')}" for name in names.split(";")]
+        canonical = "\n".join([self.command, path, asked, *held, "", names, "UNSIGNED-PAYLOAD"])
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         signed = "\n".join(["GOOG4-RSA-SHA256", query["X-Goog-Date"], scope, digest]).encode()
         try:
@@ -188,6 +192,17 @@ class _Request(BaseHTTPRequestHandler):
             return _failure(403)
         if datetime.now(UTC) > begun + timedelta(seconds=int(query["X-Goog-Expires"])):
             return _failure(400)
+        return None
+
+    def _written(self, path: str, body: bytes) -> Answer:
+        bucket, _, name = path.lstrip("/").partition("/")
+        least, most = self.headers.get("x-goog-content-length-range", f"0,{len(body)}").split(",")
+        if not int(least) <= len(body) <= int(most):
+            return _failure(400)
+        condition = {"ifGenerationMatch": self.headers.get("x-goog-if-generation-match", "")}
+        return self._create(condition, bucket, unquote(name), {}, body)
+
+    def _read(self, path: str, query: dict[str, str]) -> Answer:
         bucket, _, name = path.lstrip("/").partition("/")
         found = self.peer.find(bucket, unquote(name), query.get("generation"))
         if found is None:

@@ -12,11 +12,11 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from google.api_core import exceptions
 from google.auth.credentials import Signing
@@ -29,6 +29,7 @@ from causal_orchestrator.backends.ports import Stored
 from causal_orchestrator.errors import AlreadyExists, InputError, NotFound, StorageError
 
 HASH = "sha256"  # the key of the metadata
+BYTES = "application/octet-stream"
 CHUNK = 1 << 20
 TRANSFER_TIMEOUT = 120.0
 KEPT_SECONDS = 3600.0
@@ -116,6 +117,17 @@ class GoogleObjects:
 
     def sign(self, name: str, generation: int, *, seconds: int, filename: str) -> str:
         """Return an address from which the object can be read for `seconds` (at most seven days)."""
+        return self._signed(
+            name, seconds, method="GET", generation=generation, response_disposition=_disposition(filename)
+        )
+
+    def sign_upload(self, name: str, *, seconds: int, most: int) -> tuple[str, Mapping[str, str]]:
+        """Return an address to which at most `most` bytes can be PUT, once, and the headers to send with them."""
+        conditions = {"x-goog-content-length-range": f"0,{most}", "x-goog-if-generation-match": "0"}
+        address = self._signed(name, seconds, method="PUT", content_type=BYTES, headers=dict(conditions))
+        return address, {"Content-Type": BYTES, **conditions}
+
+    def _signed(self, name: str, seconds: int, **request: Any) -> str:
         _check(name)
         with translated("signing an address"):
             credentials = self._client._credentials
@@ -125,9 +137,8 @@ class GoogleObjects:
                 credentials.refresh(Request())
                 by_service = {"service_account_email": self._signer, "access_token": credentials.token}
             address: str = self._bucket.blob(name).generate_signed_url(
-                version="v4", expiration=timedelta(seconds=min(seconds, MAX_SIGNED_SECONDS)), method="GET",
-                generation=generation, response_disposition=_disposition(filename), credentials=credentials,
-                api_access_endpoint=self._client.api_endpoint, **by_service,
+                version="v4", expiration=timedelta(seconds=min(seconds, MAX_SIGNED_SECONDS)), credentials=credentials,
+                api_access_endpoint=self._client.api_endpoint, **request, **by_service,
             )  # fmt: skip
         return address
 
@@ -178,12 +189,12 @@ def _upload(blob: Blob, data: bytes | Path) -> None:
     if isinstance(data, Path):
         with data.open("rb") as stream:
             blob.upload_from_file(
-                stream, size=data.stat().st_size, content_type="application/octet-stream", if_generation_match=0,
+                stream, size=data.stat().st_size, content_type=BYTES, if_generation_match=0,
                 timeout=TRANSFER_TIMEOUT, checksum="crc32c", retry=None,
             )  # fmt: skip
     else:
         blob.upload_from_string(
-            data, content_type="application/octet-stream", if_generation_match=0, timeout=TRANSFER_TIMEOUT,
+            data, content_type=BYTES, if_generation_match=0, timeout=TRANSFER_TIMEOUT,
             checksum="crc32c", retry=None,
         )  # fmt: skip
 
