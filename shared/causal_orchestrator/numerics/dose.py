@@ -1,36 +1,44 @@
 """What a dose does: cross-fitted doubly robust pseudo-outcomes, a local curve through them, the average derivative.
 
-The regression μ(x, a) is linear in smooth features of covariates and dose, so that averages over the covariates and
-derivatives in the dose are sums. The density π(a | x) is that of a location and scale model, on the scale (the dose or
-its logarithm) on which the doses are less skewed.
+The regression μ(x, a) is a stack of ridge fits in smooth features of covariates and dose and of boosted trees; the
+density π(a | x) is a mixture of location and scale models, whose location is learned by ridge and by trees, on the
+scale (the dose or its logarithm) on which the doses are less skewed. Every row is served by the fits of other folds, and
+the shares are those of least cross-fitted loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from causal_orchestrator.numerics import learners
 from causal_orchestrator.numerics.folds import folds
+from causal_orchestrator.numerics.nuisance import stack_shares
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
+Rows = NDArray[np.bool_]
 
 KNOTS = (0.1, 0.3, 0.5, 0.7, 0.95)  # quantiles of the dose; beyond the last the response is linear
 MOST_CROSSED = 12  # covariates whose slope may change with the dose
+MOST_BENT = 24  # functions of covariates that the bends in the dose may depend on
+NODES, TREE_NODES = 48, 16  # doses at which ridge and the slower trees are averaged over the covariates
+STEP = 0.25  # of the standard deviation of the dose: trees' derivative is that over so much either side
 RIESZ_RIDGE = 1e-3  # times the mean squared feature
-BINS = 400  # the doses are counted in so many bins where densities and bandwidths are sought
-DENSITY_ROWS = 5_000  # covariates over which a density is averaged
+BINS = 400  # the doses are counted in so many bins where bandwidths are sought
+DENSITY_ROWS = 2_000  # covariates over which a density is averaged
 RESIDUALS = 2_000  # points at which the density of residuals is kept
-MARGINAL_BINS = 100
+MIXING = 50  # steps to the likeliest mixture of densities
 TAIL = 0.05  # share of a normal in the density of residuals, so that none is impossible
 LARGEST_RATIO = 20.0  # of marginal to conditional density; beyond it a row would decide alone
 REACHED = 0.2  # a dose is within a row's reach if its density there is that share of the marginal one
+TAPER = (0.05, 0.2)  # quantiles between which a row's weight in the average derivative rises, at a crowded end
 BANDWIDTHS = np.geomspace(0.1, 2.0, 16)  # in standard deviations of the dose
 LEAST_INSIDE = 15  # rows within a bandwidth
 INNER = (0.025, 0.975)  # quantiles of the dose between which bandwidths are compared
@@ -61,17 +69,56 @@ class Pseudo:
     pseudo : shape (n,)
         Its regression on the dose is the dose-response curve.
     derivative : shape (n,)
-        Its mean is the average derivative.
-    regressions : one per fold, with `fold` (n,) saying whose row it serves.
+        Its mean over that of `counted` (n,) is the average derivative, of the rows that count there.
+    ratio : shape (n,)
+        Marginal over conditional density of a row's own dose.
+    nodes, table : shapes (g,) and (n, g)
+        Doses on their working scale, and what each row's regression says there.
+    lowest, highest : shape (n, g)
+        What the learners of the stack say there at the least and at the most.
     capped : share of density ratios that were brought down to `LARGEST_RATIO`.
+    shares : of the learners, for the outcome and for the density.
     """
 
     pseudo: Floats
     derivative: Floats
+    counted: Floats
     ratio: Floats
     fold: Codes
-    regressions: tuple[Regression, ...]
+    nodes: Floats
+    table: Floats
+    lowest: Floats
+    highest: Floats
+    density: Density
     capped: float
+    shares: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale on which doses are less skewed: the dose or its logarithm."""
+
+    logarithm: bool
+
+    def of(self, a: Floats) -> Floats:
+        """Return doses (m,) on this scale."""
+        return np.asarray(np.log(a)) if self.logarithm else a
+
+    def back(self, u: Floats) -> Floats:
+        """Return doses (m,) from this scale."""
+        return np.asarray(np.exp(u)) if self.logarithm else u
+
+    def slope(self, a: Floats) -> Floats:
+        """Return the scale's derivative in the dose (m,)."""
+        return 1 / a if self.logarithm else np.ones_like(a)
+
+
+def working_scale(a: Floats) -> Scale:
+    """Return the scale on which the doses (n,) are less skewed."""
+    return Scale(bool(a.min() > 0 and abs(stats.skew(np.log(a))) < abs(stats.skew(a))))
+
+
+# --- the outcome ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -80,20 +127,21 @@ class Smooth:
 
     rows: Floats
     crossed: Floats
+    scale: Scale
     centre: float
-    scale: float
+    spread: float
     knots: Floats
 
     def of_dose(self, a: Floats) -> tuple[Floats, Floats]:
         """Return the dose's features (m, s) and their derivatives."""
-        z = (a - self.centre) / self.scale
+        z = (self.scale.of(a) - self.centre) / self.spread
         over = [np.maximum(z - k, 0.0) for k in self.knots]
         bends = [over[j] ** 2 - over[-1] ** 2 for j in range(len(self.knots) - 1)]
         slopes = [2 * (over[j] - over[-1]) for j in range(len(self.knots) - 1)]
-        ones = np.ones_like(z)
-        return np.column_stack([z, *bends]), np.column_stack([ones, *slopes]) / self.scale
+        inner = self.scale.slope(a) / self.spread
+        return np.column_stack([z, *bends]), np.column_stack([np.ones_like(z), *slopes]) * inner[:, None]
 
-    def at(self, rows: NDArray[np.bool_] | slice, a: Floats) -> tuple[Floats, Floats]:
+    def at(self, rows: Rows | slice, a: Floats) -> tuple[Floats, Floats]:
         """Return the features (m, k) of rows with doses `a` (m,), and their derivatives in the dose."""
         s, ds = self.of_dose(a)
         f, z = self.rows[rows], self.crossed[rows]
@@ -103,137 +151,301 @@ class Smooth:
 
 @dataclass(frozen=True)
 class Regression:
-    """A fitted μ(x, a) = intercept + features·slopes."""
+    """A fitted μ(x, a): at the held rows' own doses with its derivative (m,), and for any doses (g,) as a table."""
 
-    smooth: Smooth
-    intercept: float
-    slopes: Floats
-
-    def parts(self) -> tuple[Floats, Floats]:
-        """Return what the covariates add by themselves (n,) and the coefficients (n, s) of each row's dose features."""
-        f, z = self.smooth.rows.shape[1], self.smooth.crossed
-        by_dose = self.slopes[f:].reshape(1 + z.shape[1], -1)
-        return self.intercept + self.smooth.rows @ self.slopes[:f], by_dose[0] + z @ by_dose[1:]
+    own: Floats
+    slope: Floats
+    table: Callable[[Floats], Floats]
 
 
-def smooth_features(covariates: Floats, treatment: Floats) -> Smooth:
-    """Return the features for these covariates (n, p) and doses (n,)."""
+def smooth_features(covariates: Floats, treatment: Floats) -> tuple[Smooth, ...]:
+    """Return the features for these covariates (n, p) and doses (n,): of the dose as it is, and richer ones.
+
+    The richer ones are on the working scale, and their bends depend on all functions of the covariates, where these
+    are few; where they would be the same as the first they are left out.
+    """
     spread = covariates.std(axis=0)
     z = (covariates - covariates.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    centre, scale = float(treatment.mean()), float(treatment.std())
-    knots = np.unique(np.quantile((treatment - centre) / scale, KNOTS))
     rows = learners.features("interactions", covariates) if covariates.shape[1] else covariates
-    return Smooth(rows, z[:, :MOST_CROSSED], centre, scale, knots)
+    scale, few = working_scale(treatment), 0 < rows.shape[1] <= MOST_BENT
+    plain = _smooth(rows, z[:, :MOST_CROSSED], treatment, Scale(False))
+    if not (few or scale.logarithm):
+        return (plain,)
+    return plain, _smooth(rows, rows if few else z[:, :MOST_CROSSED], treatment, scale)
 
 
-def pseudo_outcomes(sample: Sample, count: int) -> Pseudo:
+def _smooth(rows: Floats, crossed: Floats, a: Floats, scale: Scale) -> Smooth:
+    u = scale.of(a)
+    centre, spread = float(u.mean()), float(u.std())
+    return Smooth(rows, crossed, scale, centre, spread, np.unique(np.quantile((u - centre) / spread, KNOTS)))
+
+
+def pseudo_outcomes(sample: Sample, count: int, *, ends: tuple[bool, bool] = (False, False)) -> Pseudo:
     """Return doubly robust pseudo-outcomes, cross-fitted over `count` folds.
+
+    Parameters
+    ----------
+    ends : whether doses crowd at the lower and at the upper end of their range. There the average derivative has no
+        bounded Riesz representer; rows near a crowded end count less, and those at it nothing.
 
     References
     ----------
     Kennedy, Ma, McHugh & Small (2017), https://doi.org/10.1111/rssb.12212, equation 3, for the curve; Chernozhukov,
-    Newey & Singh (2022), https://doi.org/10.3982/ECTA18515, for the derivative by a learned Riesz representer.
+    Newey & Singh (2022), https://doi.org/10.3982/ECTA18515, for the derivative by a learned Riesz representer; Powell,
+    Stock & Stoker (1989), https://doi.org/10.2307/1913713, for weights that vanish at the ends.
     """
     y, a, n = sample.outcome, sample.treatment, len(sample.outcome)
     w = np.ones(n) if sample.weights is None else sample.weights
-    smooth = smooth_features(sample.covariates, a)
     fold = folds(a, count, seed=sample.seed, cluster=sample.cluster)
-    own, slope = smooth.at(slice(None), a)
-    pseudo, derivative, ratio = np.empty(n), np.empty(n), np.empty(n)
-    fitted = []
+    scale = working_scale(a)
+    counted = _counted(a, ends)
+    with threadpool_limits(limits=1):
+        found = _regressions(sample, w, fold, scale, counted)
+        density, mixed = _density(sample.covariates, scale.of(a), w, fold, sample.seed)
+    ratio = _density_ratio(density, scale.of(a), found.nodes, w)
+    left = y - found.own
+    mean = _averaged(found.table, found.nodes, scale.of(a), w, fold)
+    return Pseudo(
+        pseudo=np.minimum(ratio, LARGEST_RATIO) * left + mean,
+        derivative=counted * found.slope + found.riesz * left,
+        counted=counted,
+        ratio=ratio,
+        fold=fold,
+        nodes=found.nodes,
+        table=found.table,
+        lowest=found.lowest,
+        highest=found.highest,
+        density=density,
+        capped=float((ratio > LARGEST_RATIO).mean()),
+        shares={"outcome": found.shares, "density": mixed},
+    )
+
+
+def _counted(a: Floats, ends: tuple[bool, bool]) -> Floats:
+    """Return how much each row (n,) counts in the average derivative: one but near a crowded end."""
+    out = np.ones_like(a)
+    for crowded, side in zip(ends, (1.0, -1.0), strict=True):
+        if crowded:
+            low, high = np.quantile(side * a, TAPER)
+            out *= np.clip((side * a - low) / max(high - low, np.finfo(float).tiny), 0.0, 1.0)
+    return out if out.any() else np.ones_like(a)
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """μ and its derivative at the rows' doses (n,), α (n,), nodes (g,), μ there and its extremes (n, g), and shares."""
+
+    own: Floats
+    slope: Floats
+    riesz: Floats
+    nodes: Floats
+    table: Floats
+    lowest: Floats
+    highest: Floats
+    shares: dict[str, float]
+
+
+def _regressions(sample: Sample, w: Floats, fold: Codes, scale: Scale, counted: Floats) -> Stacked:
+    y, a, x = sample.outcome, sample.treatment, sample.covariates
+    smooths = smooth_features(x, a)
+    features = [smooth.at(slice(None), a) for smooth in smooths]
+    every, bends = (np.column_stack([each[j] for each in features]) for j in (0, 1))
+    names = (*("smooth", "bent")[: len(smooths)], "boosting")
+    own, slope = np.empty((len(y), len(names))), np.empty((len(y), len(names)))
+    riesz, fitted = np.empty(len(y)), []
     for k in range(int(fold.max()) + 1):
         into, held = fold != k, fold == k
-        found = _regression(smooth, own, y, w, into)
+        found = [_ridge(smooth, *pair, y, w, into, held) for smooth, pair in zip(smooths, features, strict=True)]
+        found.append(_boosted(x, scale, a, y, w, into, held, sample.seed))
         fitted.append(found)
-        base, by_dose = found.parts()
-        s, _ = smooth.of_dose(a[held])
-        mean = np.average(base, weights=w) + s @ np.average(by_dose, axis=0, weights=w)
-        left = y[held] - found.intercept - own[held] @ found.slopes
-        ratio[held] = _density_ratio(sample.covariates, a, w, into, held)
-        pseudo[held] = np.minimum(ratio[held], LARGEST_RATIO) * left + mean
-        derivative[held] = slope[held] @ found.slopes + _riesz(own, slope, w, into, held) * left
-    return Pseudo(pseudo, derivative, ratio, fold, tuple(fitted), float((ratio > LARGEST_RATIO).mean()))
+        own[held] = np.column_stack([each.own for each in found])
+        slope[held] = np.column_stack([each.slope for each in found])
+        riesz[held] = _riesz(every, bends, counted, w, into, held)
+    shares = stack_shares(own, y, w)
+    nodes = np.unique(np.quantile(scale.of(a), np.linspace(0, 1, NODES)))
+    table, lowest, highest = (np.empty((len(y), len(nodes))) for _ in range(3))
+    for k, found in enumerate(fitted):
+        each = np.stack([one.table(scale.back(nodes)) for one in found])
+        table[fold == k], lowest[fold == k], highest[fold == k] = np.tensordot(shares, each, 1), each.min(0), each.max(0)  # fmt: skip
+    mixed = dict(zip(names, shares.tolist(), strict=True))
+    return Stacked(own @ shares, slope @ shares, riesz, nodes, table, lowest, highest, mixed)
 
 
-def _regression(smooth: Smooth, own: Floats, y: Floats, w: Floats, into: NDArray[np.bool_]) -> Regression:
+def _ridge(smooth: Smooth, own: Floats, slope: Floats, y: Floats, w: Floats, into: Rows, held: Rows) -> Regression:
     centre, spread = own[into].mean(axis=0), own[into].std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     level, unit = float(y[into].mean()), float(y[into].std()) or 1.0
     predict = learners.ridge_regression((own[into] - centre) / spread, (y[into] - level) / unit, w[into])
     origin = float(predict(np.zeros((1, own.shape[1])))[0])
     slopes = (predict(np.eye(own.shape[1])) - origin) * unit / spread
-    return Regression(smooth, level + unit * origin - float(centre @ slopes), slopes)
+    intercept = level + unit * origin - float(centre @ slopes)
+
+    def table(doses: Floats) -> Floats:
+        f, z = smooth.rows.shape[1], smooth.crossed[held]
+        by_dose = slopes[f:].reshape(1 + z.shape[1], -1)
+        alone = intercept + smooth.rows[held] @ slopes[:f]
+        return np.asarray(alone[:, None] + (by_dose[0] + z @ by_dose[1:]) @ smooth.of_dose(doses)[0].T)
+
+    return Regression(intercept + own[held] @ slopes, slope[held] @ slopes, table)
 
 
-def _riesz(own: Floats, slope: Floats, w: Floats, into: NDArray[np.bool_], held: NDArray[np.bool_]) -> Floats:
-    """Return α (held,) with E[α g] = E[∂g/∂a] for every g in the span of the features, learned on `into`."""
+def _boosted(x: Floats, scale: Scale, a: Floats, y: Floats, w: Floats, into: Rows, held: Rows, seed: int) -> Regression:
+    u = scale.of(a)
+    level, unit = float(y[into].mean()), float(y[into].std()) or 1.0
+    learned = learners.fit("boosting", np.column_stack([x, u])[into], (y[into] - level) / unit, _some(w, into), kind="mean", seed=seed)  # fmt: skip
+
+    def at(dose: Floats) -> Floats:
+        return level + unit * learned(np.column_stack([x[held], dose]))
+
+    step, m = STEP * float(u.std()), int(held.sum())
+    slope = (at(u[held] + step) - at(u[held] - step)) / (2 * step) * scale.slope(a[held])
+
+    def table(doses: Floats) -> Floats:
+        nodes = scale.of(doses)
+        few = nodes[np.unique(np.linspace(0, len(nodes) - 1, TREE_NODES).round().astype(np.int64))]
+        told = learned(np.column_stack([np.tile(x[held], (len(few), 1)), np.repeat(few, m)]))
+        left, way = _hats(nodes, few)
+        rows = told.reshape(len(few), m).T
+        return np.asarray(level + unit * (rows[:, left] * (1 - way) + rows[:, left + 1] * way))
+
+    return Regression(at(u[held]), slope, table)
+
+
+def _some(w: Floats, into: Rows) -> Floats | None:
+    """Return the weights of some rows, None if they are all one: learners are then quicker."""
+    return None if np.all(w == 1) else w[into]
+
+
+def _riesz(own: Floats, slope: Floats, counted: Floats, w: Floats, into: Rows, held: Rows) -> Floats:
+    """Return α (held,) with E[α g] = E[c ∂g/∂a] for every g in the span of the features, learned on `into`."""
     centre, spread = own[into].mean(axis=0), own[into].std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     x = np.column_stack([np.ones(len(own)), (own - centre) / spread])
-    target = np.concatenate([[0.0], np.average(slope[into] / spread, axis=0, weights=w[into])])
+    target = np.concatenate([[0.0], np.average(counted[into, None] * slope[into] / spread, axis=0, weights=w[into])])
     gram = (x[into] * w[into][:, None]).T @ x[into] / w[into].sum()
     ridge = RIESZ_RIDGE * np.diag([0.0, *np.ones(own.shape[1])])
     return np.asarray(x[held] @ np.linalg.solve(gram + ridge, target))
 
 
+def _hats(u: Floats, nodes: Floats) -> tuple[Codes, Floats]:
+    """Return the node to the left of each dose (m,) and the way to the next."""
+    left = np.clip(np.searchsorted(nodes, u, side="right") - 1, 0, len(nodes) - 2)
+    return left, np.clip((u - nodes[left]) / (nodes[left + 1] - nodes[left]), 0.0, 1.0)
+
+
+def _averaged(table: Floats, nodes: Floats, u: Floats, w: Floats, fold: Codes) -> Floats:
+    """Return the regression at each row's dose (n,), averaged over the covariates of its fold."""
+    out = np.empty(len(u))
+    for k in range(int(fold.max()) + 1):
+        held = fold == k
+        out[held] = np.interp(u[held], nodes, np.average(table[held], axis=0, weights=w[held]))
+    return out
+
+
 # --- the density of the dose ----------------------------------------------------------------------------------------
 
 
-def working_scale(a: Floats) -> tuple[Floats, Callable[[Floats], Floats]]:
-    """Return the doses on the scale on which they are less skewed, and how others get there."""
-    if a.min() > 0 and abs(stats.skew(np.log(a))) < abs(stats.skew(a)):
-        return np.log(a), lambda other: np.asarray(np.log(other))
-    return a, lambda other: other
+@dataclass(frozen=True)
+class Density:
+    """A mixture of location and scale models of the dose, on its working scale, given each row's covariates."""
+
+    middle: Floats  # (n, models)
+    width: Floats  # (n, models)
+    grid: Floats  # (models, points) of residuals
+    height: Floats  # (models, points)
+    shares: Floats  # (models,)
+
+    def each(self, u: Floats, rows: Codes | slice = slice(None)) -> Floats:
+        """Return what each model says of doses (m,) of the rows (m, models)."""
+        middle, width = self.middle[rows], self.width[rows]
+        z = (u[:, None] - middle) / width
+        told = [np.interp(z[:, j], self.grid[j], self.height[j], left=0.0, right=0.0) for j in range(z.shape[1])]
+        return np.column_stack(told) / width
+
+    def everywhere(self, dose: float, rows: Codes) -> Floats:
+        """Return the density of one dose for each of the rows."""
+        return np.asarray(self.each(np.full(len(rows), dose), rows) @ self.shares)
 
 
-def _density_ratio(x: Floats, a: Floats, w: Floats, into: NDArray[np.bool_], held: NDArray[np.bool_]) -> Floats:
-    """Return marginal over conditional density (held,) of each row's dose; the marginal averages the conditional."""
-    u, _ = working_scale(a)
-    conditional = _conditional_density(x, u, w, into)
-    everyone = np.arange(len(u))[:: max(1, len(u) // DENSITY_ROWS)]
-    grid = np.linspace(u.min(), u.max(), MARGINAL_BINS)
-    marginal = [np.average(conditional(np.full(len(everyone), g), everyone), weights=w[everyone]) for g in grid]
-    top, bottom = np.interp(u[held], grid, marginal), conditional(u[held], np.flatnonzero(held))
+def _density(x: Floats, u: Floats, w: Floats, fold: Codes, seed: int) -> tuple[Density, dict[str, float]]:
+    names = ("interactions", "boosting") if x.shape[1] else ("mean",)
+    found = [_location_and_scale(name, x, u, w, fold, seed) for name in names]
+    middle, width = (np.column_stack([each[j] for each in found]) for j in (0, 1))
+    residual = (u[:, None] - middle) / width
+    grid = np.linspace(residual.min(axis=0) - 3.0, residual.max(axis=0) + 3.0, RESIDUALS).T
+    height = np.array([_kernel_density(residual[:, j], w, grid[j]) for j in range(len(names))])
+    alike = Density(middle, width, grid, height, np.full(len(names), 1 / len(names)))
+    shares = _likeliest_mixture(alike.each(u), w)
+    return Density(middle, width, grid, height, shares), dict(zip(names, shares.tolist(), strict=True))
+
+
+def _likeliest_mixture(density: Floats, w: Floats) -> Floats:
+    """Return the shares (models,) of highest cross-fitted likelihood, by expectation and maximisation."""
+    shares = np.full(density.shape[1], 1 / density.shape[1])
+    for _ in range(MIXING):
+        joint = density * shares + np.finfo(float).tiny
+        shares = np.average(joint / joint.sum(axis=1, keepdims=True), axis=0, weights=w)
+    return np.asarray(shares)
+
+
+def _location_and_scale(name: str, x: Floats, u: Floats, w: Floats, fold: Codes, seed: int) -> tuple[Floats, Floats]:
+    """Return E[u | x] and the conditional standard deviation (n,), out of fold; log-variance is linear in x."""
+    unit = float(u.std())
+    middle = unit * _out_of_fold(name, x, u / unit, w, fold, seed)
+    squared = (u - middle) ** 2
+    overall = float(np.average(squared, weights=w))
+    log_variance = _out_of_fold("linear" if x.shape[1] else "mean", x, np.log(squared / overall + 1e-3), w, fold, seed)
+    shape = np.exp(np.clip(log_variance - log_variance.mean(), -3.0, 3.0))
+    return middle, np.sqrt(shape * float(np.average(squared / shape, weights=w)))
+
+
+def _out_of_fold(name: str, x: Floats, target: Floats, w: Floats, fold: Codes, seed: int) -> Floats:
+    seen, out = learners.features(name, x), np.empty(len(target))
+    for k in range(int(fold.max()) + 1):
+        into, held = fold != k, fold == k
+        out[held] = learners.fit(name, seen[into], target[into], _some(w, into), kind="mean", seed=seed)(seen[held])
+    return out
+
+
+def _density_ratio(density: Density, u: Floats, nodes: Floats, w: Floats) -> Floats:
+    """Return marginal over conditional density (n,) of each row's dose; the marginal averages the conditional."""
+    everyone = _everyone(len(u))
+    marginal = [np.average(density.everywhere(node, everyone), weights=w[everyone]) for node in nodes]
+    top, bottom = np.interp(u, nodes, marginal), density.each(u) @ density.shares
     return np.asarray(top / np.maximum(bottom, 1e-6 * top + np.finfo(float).tiny))
 
 
-def within_reach(sample: Sample, grid: Floats) -> Floats:
-    """Return for each dose of `grid` the share (g,) of rows whose density there is not far below the average one."""
-    n = len(sample.outcome)
-    w = np.ones(n) if sample.weights is None else sample.weights
-    u, onto = working_scale(sample.treatment)
-    conditional = _conditional_density(sample.covariates, u, w, np.ones(n, dtype=bool))
-    everyone = np.arange(n)[:: max(1, n // DENSITY_ROWS)]
-    found = [conditional(np.full(len(everyone), dose), everyone) for dose in onto(grid)]
-    return np.array([np.average(d > REACHED * np.average(d, weights=w[everyone]), weights=w[everyone]) for d in found])
+def _everyone(n: int) -> Codes:
+    return np.arange(n)[:: max(1, n // DENSITY_ROWS)]
 
 
-def _conditional_density(x: Floats, u: Floats, w: Floats, into: NDArray[np.bool_]) -> Callable[[Floats, Codes], Floats]:
-    """Return the density of doses (m,) for given rows (m,), learned on `into`."""
-    middle, width = _location_and_scale(x, u, w, into)
-    residual = (u[into] - middle[into]) / width[into]
-    at = np.linspace(residual.min() - 3.0, residual.max() + 3.0, RESIDUALS)
-    density = _kernel_density(residual, w[into], at)
+@dataclass(frozen=True)
+class Reach:
+    """For each dose of a grid (g,): the share of rows that it was possible for, and how far the others may be out.
 
-    def conditional(dose: Floats, who: Codes) -> Floats:
-        return np.asarray(np.interp((dose - middle[who]) / width[who], at, density, left=0.0, right=0.0) / width[who])
+    `below` and `above` are how much lower and higher the curve would be if the regression of the rows beyond reach were
+    the learner's that says the least or the most: ridge goes on with a trend, trees stay where they were.
+    """
 
-    return conditional
+    share: Floats
+    below: Floats
+    above: Floats
 
 
-def _location_and_scale(x: Floats, u: Floats, w: Floats, into: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return E[u | x] and the conditional standard deviation (n,), learned on `into`; log-variance is linear in x."""
-    if not x.shape[1]:
-        return np.full(len(u), np.average(u[into], weights=w[into])), np.full(len(u), u[into].std())
-    seen, plain = learners.features("interactions", x), learners.features("linear", x)
-    unit = float(u[into].std())
-    middle = unit * learners.ridge_regression(seen[into], u[into] / unit, w[into])(seen)
-    squared = (u - middle) ** 2
-    overall = float(np.average(squared[into], weights=w[into]))
-    log_variance = learners.ridge_regression(plain[into], np.log(squared[into] / overall + 1e-3), w[into])(plain)
-    shape = np.exp(np.clip(log_variance - log_variance[into].mean(), -3.0, 3.0))
-    level = float(np.average(squared[into] / shape[into], weights=w[into]))
-    return middle, np.sqrt(shape * level)
+def reach(found: Pseudo, sample: Sample, grid: Floats) -> Reach:
+    """Return who could have had each dose of `grid`: those whose density there is not far below the average one."""
+    who = _everyone(len(sample.outcome))
+    w = np.ones(len(who)) if sample.weights is None else sample.weights[who]
+    w = w / w.sum()
+    gaps = np.stack([(found.table - found.lowest)[who], (found.highest - found.table)[who]])
+    told = []
+    for u in working_scale(sample.treatment).of(grid):
+        density = found.density.everywhere(u, who)
+        beyond = w * (density <= REACHED * float(w @ density))
+        left, way = _hats(np.array([u]), found.nodes)
+        gap = gaps[:, :, left[0]] * (1 - way[0]) + gaps[:, :, left[0] + 1] * way[0]
+        told.append([1 - beyond.sum(), *(gap @ beyond)])
+    return Reach(*np.array(told).T)
 
 
 def _kernel_density(values: Floats, w: Floats, at: Floats) -> Floats:
@@ -260,11 +472,12 @@ def _spread_out(values: Floats, w: Floats, at: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Curve:
-    """The response at each dose of a grid (g,) with its influence (n, g)."""
+    """The response at each dose of a grid (g,) with its influence (n, g) and the effective number of rows (g,)."""
 
     values: Floats
     influence: Floats
     bandwidth: float
+    effective: Floats
 
 
 def bandwidth(dose: Floats, pseudo: Floats, w: Floats) -> float:
@@ -317,19 +530,24 @@ def curve(found: Pseudo, sample: Sample, grid: Floats) -> Curve:
     """
     n = len(sample.outcome)
     w = np.ones(n) if sample.weights is None else sample.weights
-    u, onto = working_scale(sample.treatment)
+    scale = working_scale(sample.treatment)
+    u = scale.of(sample.treatment)
     h = bandwidth(u, found.pseudo, w)
-    bases, by_doses = zip(*(regression.parts() for regression in found.regressions), strict=True)
-    s, _ = found.regressions[0].smooth.of_dose(sample.treatment)
-    values, influence = np.empty(len(grid)), np.empty((n, len(grid)))
-    for g, dose in enumerate(onto(grid)):
-        pull, values[g], left = _local(u, found.pseudo, w, float(dose), h)
-        influence[:, g] = n * pull * left
-        for k, (base, by_dose) in enumerate(zip(bases, by_doses, strict=True)):
-            inside = np.where(found.fold == k, pull, 0.0)
-            through = inside.sum() * base + by_dose @ (inside @ s)
-            influence[:, g] += w / w.mean() * (through - np.average(through, weights=w))
-    return Curve(values, influence, h)
+    left, way = _hats(u, found.nodes)
+    ratio = np.minimum(found.ratio, LARGEST_RATIO)
+    values, influence, effective = np.empty(len(grid)), np.empty((n, len(grid))), np.empty(len(grid))
+    for g, dose in enumerate(scale.of(grid)):
+        pull, values[g], error = _local(u, found.pseudo, w, float(dose), h)
+        influence[:, g] = n * pull * error
+        near = _epanechnikov((u - dose) / h) * w * ratio
+        effective[g] = near.sum() ** 2 / max(float(near @ near), np.finfo(float).tiny)
+        for k in range(int(found.fold.max()) + 1):
+            held = found.fold == k
+            nodes = np.bincount(left[held], (pull * (1 - way))[held], len(found.nodes))
+            nodes += np.bincount(left[held] + 1, (pull * way)[held], len(found.nodes))
+            through = found.table[held] @ nodes
+            influence[held, g] += n * w[held] / w[held].sum() * (through - np.average(through, weights=w[held]))
+    return Curve(values, influence, h, effective)
 
 
 def _local(u: Floats, pseudo: Floats, w: Floats, dose: float, h: float) -> tuple[Floats, float, Floats]:

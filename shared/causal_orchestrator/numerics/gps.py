@@ -53,12 +53,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The response at each dose of the grid (g,), the mean derivative, and the density that was taken."""
+    """The response at each dose of the grid (g,), the mean derivative, and the density that was taken.
+
+    score : shape (n, q)
+        Of the cubic terms that the curve lacks; their sum is about zero if it lacks nothing.
+    """
 
     values: Floats
     slope: float
     family: str
     log_likelihood: float
+    score: Floats
 
 
 def rows_of(sample: Sample) -> Rows:
@@ -88,6 +93,9 @@ def hirano_imbens(rows: Rows, grid: Floats, *, family: str | None = None) -> Fit
         return np.column_stack([np.ones_like(t), t, t**2, r, r**2, t * r])
 
     fit = least_squares(terms(rows.dose), rows.outcome, rows.weights)
+    t, r = (rows.dose - centre) / unit, density(rows.dose) / level
+    cubic = np.column_stack([t**3, r**3, t**2 * r, t * r**2])
+    score = _score(cubic, terms(rows.dose), rows.outcome - terms(rows.dose) @ fit.coefficients, rows.weights)
 
     def response(dose: Floats) -> Floats:
         return np.asarray(terms(dose) @ fit.coefficients)
@@ -96,7 +104,7 @@ def hirano_imbens(rows: Rows, grid: Floats, *, family: str | None = None) -> Fit
     values = np.array([np.average(response(np.full(n, dose)), weights=rows.weights) for dose in grid])
     step = np.minimum(STEP * unit, rows.dose / 2) if family != "normal" else np.full(n, STEP * unit)
     slopes = (response(rows.dose + step) - response(rows.dose - step)) / (2 * step)
-    return Fitted(values, float(np.average(slopes, weights=rows.weights)), family, likelihood)
+    return Fitted(values, float(np.average(slopes, weights=rows.weights)), family, likelihood, score)
 
 
 def weighted_quadratic(rows: Rows, grid: Floats, *, family: str | None = "normal") -> Fitted:
@@ -115,7 +123,22 @@ def weighted_quadratic(rows: Rows, grid: Floats, *, family: str | None = "normal
     fit = least_squares(np.vander(t, 3, increasing=True), rows.outcome, weights)
     slopes = (fit.coefficients[1] + 2 * fit.coefficients[2] * t) / spread
     values = np.vander(at, 3, increasing=True) @ fit.coefficients
-    return Fitted(values, float(np.average(slopes, weights=rows.weights)), "normal", likelihood)
+    design = np.vander(t, 3, increasing=True)
+    score = _score((t**3)[:, None], design, rows.outcome - design @ fit.coefficients, weights)
+    return Fitted(values, float(np.average(slopes, weights=rows.weights)), "normal", likelihood, score)
+
+
+def _score(added: Floats, design: Floats, residuals: Floats, weights: Floats) -> Floats:
+    """Return the scores (n, q) of added terms in a weighted regression, whatever the errors' variance.
+
+    References
+    ----------
+    Wooldridge (1991), "On the application of robust, regression-based diagnostics", section 3,
+    https://doi.org/10.1016/0304-4076(91)90031-8.
+    """
+    root = np.sqrt(weights)[:, None]
+    projected = np.linalg.lstsq(design * root, added * root, rcond=None)[0]
+    return (added - design @ projected) * (weights * residuals)[:, None]
 
 
 def bootstrap(
