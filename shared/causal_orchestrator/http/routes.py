@@ -336,13 +336,9 @@ def _address(call: Call, asked: Mapping[str, Any]) -> Response:
     )
     here = f"{call.request.host_url}{API[1:]}/uploads/{ident}", {"Content-Type": "application/octet-stream"}
     address, headers = here if signed is None else signed
-    return reply(
-        {
-            "dataset": f"upload://{ident}", "name": _shown(filename), "method": "PUT", "upload_url": address,
-            "headers": dict(headers), "expires_at": (backends.now() + timedelta(seconds=UPLOAD_SECONDS)).isoformat(),
-        },
-        201,
-    )  # fmt: skip
+    told = {"dataset": f"upload://{ident}", "name": _shown(filename), "method": "PUT", "upload_url": address}
+    until = backends.now() + timedelta(seconds=UPLOAD_SECONDS)
+    return reply(dict(told, headers=dict(headers), expires_at=until.isoformat()), 201)
 
 
 def put_upload(call: Call) -> Response:
