@@ -63,7 +63,12 @@ DATA = {
 PANEL = {m for m in EVERY if ESTIMATORS[m].designs[0] in ("panel", "interrupted_time_series", "network")}
 
 
-OWN_DATA = {"rdd_fuzzy": "cutoff_fuzzy", "off_policy": "confounded_policy", "dose_response": "confounded_dose", "bsts": "forecastable"}
+OWN_DATA = {
+    "rdd_fuzzy": "cutoff_fuzzy",
+    "off_policy": "confounded_policy",
+    "dose_response": "confounded_dose",
+    "bsts": "forecastable",
+}
 
 
 def design_of(method):
