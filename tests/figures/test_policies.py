@@ -17,6 +17,7 @@ from causal_orchestrator.problem import build, plain
 from causal_orchestrator.results import Effects, Plan
 from causal_orchestrator.simulate import SIMULATIONS
 
+QUICK = {"learners": ("linear",), "folds": 2, "repeats": 1}
 KINDS = ("uplift_curve", "policy_tree", "policy_matrix", "net_benefit", "cate_landscape", "cate_surface", "cate_distribution")  # fmt: skip
 
 
@@ -27,10 +28,10 @@ def evidence():
     question = made.question.model_copy(update={"cost": "price"})
     problem = build(frame, question)
     found = {
-        "dr_learner": estimators.estimate("dr_learner", problem, learners="parametric"),
-        "policy_learning": estimators.estimate("policy_learning", problem, learners="parametric"),
+        "dr_learner": estimators.estimate("dr_learner", problem, **QUICK),
+        "policy_learning": estimators.estimate("policy_learning", problem, **QUICK),
     }
-    problem = problem.with_learned(problem.parametric())
+    problem = problem.with_learned(problem.learned(**QUICK))
     plan = Plan.model_construct(question=question, adjustment_set=question.covariates, thresholds={})
     told, _ = effect_estimator._heterogeneity(frame, problem, plan, found)
     effects = Effects.model_construct(
