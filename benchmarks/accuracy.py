@@ -18,10 +18,15 @@ import pandas as pd
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from causal_orchestrator import estimators
-from causal_orchestrator.problem import Estimate, build
-from causal_orchestrator.question import Question
-from expectations_map import DATA, MAP, expectations, reproduce
+ROOT = Path(__file__).resolve().parent.parent
+# Not this folder: a library that imports `coverage` means the one of that name.
+sys.path[:] = [str(ROOT), str(ROOT / "shared"), *(p for p in sys.path if Path(p) != Path(__file__).parent)]
+
+from benchmarks.expectations_map import DATA, MAP, expectations, reproduce  # noqa: E402
+
+from causal_orchestrator import estimators  # noqa: E402
+from causal_orchestrator.problem import Estimate, build  # noqa: E402
+from causal_orchestrator.question import Question  # noqa: E402
 
 METHODS = ("aipw", "tmle")
 BEST_KNOWN = "bart_tmle"  # of the published fits, the one with the least error

@@ -17,8 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "shared")]
+ROOT = Path(__file__).resolve().parent.parent
+# Not this folder: a library that imports `coverage` means the one of that name.
+sys.path[:] = [str(ROOT), str(ROOT / "shared"), *(p for p in sys.path if Path(p) != Path(__file__).parent)]
 
 from causal_orchestrator import laptop, runtime  # noqa: E402
 from causal_orchestrator.backends import Backends, connect  # noqa: E402

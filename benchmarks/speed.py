@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -25,11 +26,14 @@ import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from causal_orchestrator import estimators, sensitivity
-from causal_orchestrator.numerics.learners import BOOSTING, JOINT_BOOSTING
-from causal_orchestrator.problem import build
-from causal_orchestrator.question import Question
-from causal_orchestrator.simulate import SIMULATIONS
+# Not this folder: a library that imports `coverage` means the one of that name.
+sys.path[:] = [p for p in sys.path if Path(p) != Path(__file__).parent]
+
+from causal_orchestrator import estimators, sensitivity  # noqa: E402
+from causal_orchestrator.numerics.learners import BOOSTING, JOINT_BOOSTING  # noqa: E402
+from causal_orchestrator.problem import build  # noqa: E402
+from causal_orchestrator.question import Question  # noqa: E402
+from causal_orchestrator.simulate import SIMULATIONS  # noqa: E402
 
 METHODS = ("ols", "psm", "ipw", "double_ml", "aipw", "x_learner")
 REFUTERS = ("placebo_treatment", "random_common_cause", "data_subset")

@@ -107,7 +107,7 @@ def test_poison_is_acknowledged_and_recorded(deployment: Deployment, dispatcher:
     for poison in (b"\xff\xfe", b"[]", b'{"job_id": 7, "step": 1}', b'{"job_id": "x"}'):
         dispatcher.publish("reporter", poison)
     dispatcher.publish("reporter", json.dumps({"job_id": "0" * 32, "step": 1}).encode())
-    assert settled(lambda: dispatcher.counts["answered 200"] == 6, seconds=60)
+    assert settled(lambda: dispatcher.counts["answered 200"] >= 6, seconds=60)
     codes = sorted(document["code"] for _, document in deployment.backends.documents.list("rejected"))
     assert codes == [*["MESSAGE_INVALID"] * 3, "NOT_JSON", "NOT_JSON", "UNKNOWN_STEP"]
     assert dispatcher.counts["answered 500"] == 0

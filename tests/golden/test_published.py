@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from benchmarks.expectations_map import DATA, MAP, Case, estimate, expectations, reproduce, table
 
 import causal_orchestrator as co
-from expectations_map import DATA, MAP, Case, estimate, expectations, reproduce, table
 
 SE_RTOL, SE_ATOL = 1e-9, 5e-9  # the same formula; half of the last digit that the reference prints
 MATCHING_RTOL = 1e-5  # R prints seven digits

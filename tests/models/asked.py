@@ -64,7 +64,7 @@ def start(store: Store, **fields: Any) -> str:
 def decide(store: Store, job_id: str) -> tuple[coordinator.Choice, Decision, Job]:
     """Let the coordinator choose the step after the fetcher's, and return what the job's counters are then."""
     view = JobView(id=job_id, tenant="t", question=Question(), seed=0, results={"dataset_fetcher": {"n_rows": 100, "n_columns": 3}}, order={"dataset_fetcher": 0})  # fmt: skip
-    ask = asker(store.backends, job_id, check=lambda job, found, made: None, step=1)
+    ask = asker(store.backends, job_id, check=lambda job, found, made: None, step=1, span="0" * 16)
     choice, decision = coordinator.next_step(view, coordinator.allowed(view, FORK), ask)
     job, _ = load(store.backends, job_id)
     assert job is not None

@@ -151,7 +151,7 @@ def test_no_value_of_a_reply_is_converted(n: object, fits: bool, tmp_path: Path)
 
     store = open_store(Settings(home=tmp_path))
     backends = replace(store.backends, model=Model())
-    ask = asker(backends, start(store), check=lambda job, found, made: None, step=0)
+    ask = asker(backends, start(store), check=lambda job, found, made: None, step=0, span="0" * 16)
     if fits:
         assert ask("How many?", Counted).n == n
     else:
