@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import google.genai  # noqa: F401 (imported once, before time is taken)
 import pytest
 from tests.models.asked import PLANNERS, decide, opened, start
 from tests.models.peer import Peer
