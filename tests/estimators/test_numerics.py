@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from causal_orchestrator.numerics.folds import folds
 from causal_orchestrator.numerics.inference import (
+    holm,
     influence_covariance,
     median_over_repeats,
     simultaneous_critical_value,
@@ -251,3 +253,9 @@ def test_bart_learns_a_mean_and_a_probability():
     assert chance.min() > 0
     assert chance.max() < 1
     assert np.corrcoef(chance, x[:, 0])[0, 1] > 0.8
+
+
+def test_holm_adjusts_as_statsmodels_does():
+    p_values = [0.04, 0.001, 0.5, 0.02, 0.02, 0.9]
+    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], rtol=1e-12)
+    assert holm([]) == []

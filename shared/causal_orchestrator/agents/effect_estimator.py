@@ -18,7 +18,7 @@ from causal_orchestrator import estimators, selection
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import CausalError, EstimationError, InputError, NotApplicable
 from causal_orchestrator.numerics import heterogeneity
-from causal_orchestrator.numerics.inference import critical_value, p_value, simultaneous_critical_value
+from causal_orchestrator.numerics.inference import critical_value, holm, p_value, simultaneous_critical_value
 from causal_orchestrator.problem import Estimate, Problem, build, nuisances_to_parquet, plain
 from causal_orchestrator.question import Question
 from causal_orchestrator.results import (
@@ -344,9 +344,7 @@ def _evidence(told: Mapping[str, Any], alpha: float) -> dict[str, Any]:
         if key in told.get("cate", {}):
             tests[name] = _upper(told["cate"][key])
     ranked = sorted((p, name) for name, p in tests.items() if p is not None)
-    adjusted: dict[str, float] = {}
-    for place, (p, name) in enumerate(ranked):
-        adjusted[name] = max([min(1.0, p * (len(ranked) - place)), *adjusted.values()])
+    adjusted = dict(zip((name for _, name in ranked), holm([p for p, _ in ranked]), strict=True))
     return {"p_values_holm": adjusted, "alpha": alpha, "detected": any(p < alpha for p in adjusted.values())}
 
 
@@ -410,7 +408,7 @@ def _short(level: object) -> str:
 
 def _tests(of: Sequence[str], means: Floats, covariance: Floats) -> list[dict[str, Any]]:
     """Whether the first and the last group of each modifier differ (Holm over modifiers)."""
-    found = []
+    found: list[dict[str, Any]] = []
     for modifier in dict.fromkeys(of):
         places = [i for i, name in enumerate(of) if name == modifier]
         if len(places) < 2:
@@ -419,11 +417,9 @@ def _tests(of: Sequence[str], means: Floats, covariance: Floats) -> list[dict[st
         error = float(np.sqrt(covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]))
         gap = float(means[b] - means[a])
         found.append({"modifier": modifier, "difference": gap, "std_error": error, "p_value": p_value(gap, error)})
-    ranked = sorted((row for row in found if row["p_value"] is not None), key=lambda row: float(str(row["p_value"])))
-    running = 0.0
-    for place, row in enumerate(ranked):
-        running = max(running, min(1.0, float(str(row["p_value"])) * (len(ranked) - place)))
-        row["p_value_holm"] = running
+    tested = [row for row in found if row["p_value"] is not None]
+    for row, adjusted in zip(tested, holm([row["p_value"] for row in tested]), strict=True):
+        row["p_value_holm"] = adjusted
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,15 @@ def p_value(estimate: float, std_error: float, df: float | None = None) -> float
         return None
     z = abs(estimate) / std_error
     return float(2 * (stats.norm.sf(z) if df is None else stats.t.sf(z, df)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for being several, in the order given (Holm 1979)."""
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for place, k in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        running = max(running, min(1.0, p_values[k] * (len(p_values) - place)))
+        adjusted[k] = running
+    return adjusted
 
 
 def simultaneous_critical_value(covariance: Floats, confidence_level: float, *, seed: int) -> float:
