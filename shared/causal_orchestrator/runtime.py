@@ -57,6 +57,7 @@ from causal_orchestrator.store import (
     read_part,
     read_step,
     result_of,
+    steps_of,
     view,
 )
 
@@ -430,8 +431,8 @@ def bury(backends: Backends, job_id: str, number: int, *, part: int | None = Non
 # --- people -------------------------------------------------------------------------------------------------------
 
 
-def _owned(backends: Backends, job_id: str, tenant: str) -> Job:
-    """Return the tenant's job; a stranger's job and a missing one are the same (NotFound)."""
+def find_job(backends: Backends, job_id: str, *, tenant: str) -> Job:
+    """Return the tenant's job; a stranger's job and a missing one are the same (raises NotFound)."""
     job = read_job(backends.documents.get(job_path(job_id)))
     if job is None or job.tenant != tenant:
         raise NotFound("there is no such job")
@@ -440,11 +441,7 @@ def _owned(backends: Backends, job_id: str, tenant: str) -> Job:
 
 def get_job(backends: Backends, job_id: str, *, tenant: str) -> tuple[Job, list[Step]]:
     """Return a job and its steps (raises NotFound)."""
-    _owned(backends, job_id, tenant)
-    job, steps = load(backends, job_id)
-    if job is None:
-        raise NotFound("there is no such job")
-    return job, steps
+    return find_job(backends, job_id, tenant=tenant), steps_of(backends, job_id)
 
 
 def list_jobs(

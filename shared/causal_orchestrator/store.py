@@ -86,8 +86,12 @@ def load(backends: Backends, job_id: str) -> tuple[Job | None, list[Step]]:
     job = read_job(backends.documents.get(job_path(job_id)))
     if job is None:
         return None, []
-    # The steps are read after the job: what the job does not count yet can only be newer than it.
-    return job, [read_step(document) for _, document in backends.documents.list(f"{job_path(job_id)}/steps")]
+    return job, steps_of(backends, job_id)
+
+
+def steps_of(backends: Backends, job_id: str) -> list[Step]:
+    """Return a job's steps in order; read after the job, what it does not count yet can only be newer than it."""
+    return [read_step(document) for _, document in backends.documents.list(f"{job_path(job_id)}/steps")]
 
 
 def parts_of(backends: Backends, step: Step) -> list[Part]:

@@ -28,7 +28,7 @@ from causal_orchestrator.state import LIVE_JOB
 API = "/api/v1"
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
-COUNTED_SECONDS = 10.0
+COUNTED_SECONDS = 60.0
 UPLOAD_SECONDS = 3600
 STREAM_SECONDS, BEAT_SECONDS, LOOK_SECONDS = 55 * 60.0, 15.0, 0.5
 
@@ -127,8 +127,7 @@ def submit(call: Call) -> Response:
         call.service.backends, question, source, tenant=call.tenant, key=key, principal=_name(call)
     )
     call.service.wake()
-    job, _ = runtime.get_job(call.service.backends, job_id, tenant=call.tenant)
-    shown = job_out(job)
+    shown = job_out(runtime.find_job(call.service.backends, job_id, tenant=call.tenant))
     kept = ("job_id", "treatment_variable", "outcome_variable", "created_at")
     answer = {**{name: shown[name] for name in kept}, "status": "PENDING"}
     return reply(answer, 202, {"Location": f"/api/v1/jobs/{job_id}"})
@@ -141,7 +140,7 @@ def _name(call: Call) -> str:
 def _leave_room(call: Call) -> None:
     """Refuse a job beyond the tenant's share; it may come back when one has ended.
 
-    Counting a hundred jobs costs more than starting one, so it is done every few seconds and where none was left.
+    Counting a hundred jobs costs more than starting one, so it is done once a minute and where none was left.
     """
     service = call.service
     left, until = service.rooms.get(call.tenant, (0, 0.0))
@@ -169,7 +168,7 @@ def list_jobs(call: Call) -> Response:
         if not JOB_ID.fullmatch(after):
             raise InputError("cursor is not one that this service gave out", code="CURSOR_INVALID")
         try:
-            runtime.get_job(call.service.backends, after, tenant=call.tenant)
+            runtime.find_job(call.service.backends, after, tenant=call.tenant)
         except NotFound as exc:
             raise InputError("cursor is not one that this service gave out", code="CURSOR_INVALID") from exc
     jobs = runtime.list_jobs(
@@ -182,8 +181,7 @@ def list_jobs(call: Call) -> Response:
 
 def show(call: Call) -> Response:
     """Show a job."""
-    job, _ = runtime.get_job(call.service.backends, call.job, tenant=call.tenant)
-    return reply(job_out(job))
+    return reply(job_out(runtime.find_job(call.service.backends, call.job, tenant=call.tenant)))
 
 
 def cancel(call: Call) -> Response:
@@ -206,7 +204,7 @@ def answer(call: Call) -> Response:
 
 def resume(call: Call) -> Response:
     """Go on with a failed job from its last good step."""
-    runtime.get_job(call.service.backends, call.job, tenant=call.tenant)
+    runtime.find_job(call.service.backends, call.job, tenant=call.tenant)
     runtime.resume(call.service.backends, call.job, tenant=call.tenant)
     call.service.wake()
     return show(call)
@@ -251,7 +249,7 @@ def _document(call: Call, name: str, kind: str) -> Response:
 
 def traces(call: Call) -> Response:
     """Return every decision and step of a job."""
-    runtime.get_job(call.service.backends, call.job, tenant=call.tenant)
+    runtime.find_job(call.service.backends, call.job, tenant=call.tenant)
     found = call.service.backends.documents.list(f"agent_traces/{call.job}/traces")
     return reply({"traces": [_plain(document) for _, document in found]})
 
@@ -268,14 +266,14 @@ def _plain(value: Any) -> Any:
 def events(call: Call) -> Response:
     """Stream the job's progress as server-sent events until it ends."""
     job_id, tenant, service = call.job, call.tenant, call.service
-    runtime.get_job(service.backends, job_id, tenant=tenant)
+    runtime.find_job(service.backends, job_id, tenant=tenant)
 
     def stream() -> Iterator[str]:
         began = beat = service.monotonic()
         last = -1
         while service.monotonic() - began < STREAM_SECONDS:
             try:
-                job, _ = runtime.get_job(service.backends, job_id, tenant=tenant)
+                job = runtime.find_job(service.backends, job_id, tenant=tenant)
             except NotFound:
                 return
             if job.rev != last:
