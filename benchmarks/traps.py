@@ -1,8 +1,9 @@
 """Whole offline analyses of traps and clean sets: how often is a trap approved, how often a clean set answered (HON-1).
 
-Usage: ``python benchmarks/traps.py [--seeds 15] [--minutes 60] [--workers 1] [--only a,b] [--fresh]``. Every analysis runs through the
+Usage: ``python benchmarks/traps.py [--seeds 15] [--first 0] [--minutes 60] [--workers 1] [--kinds a,b] [--fresh] [--keep]``. Every analysis runs through the
 loop with all agents but the interpreter, figures and notebook, and without learners of each row's effect. Verdicts are kept in ``benchmarks/results/traps.jsonl``
-together with the code's fingerprint, so that a run which was cut short goes on; those of other code are run again.
+together with the code's fingerprint, so that a run which was cut short goes on. Those of other code are run again if they are due, and otherwise left out,
+or kept and told in the table with ``--keep``. ``--first`` starts at another seed, so that rules can be judged on draws that nobody saw.
 ``benchmarks/results/traps.md`` is written from what is there.
 """
 
@@ -15,6 +16,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -70,15 +72,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--nice", type=int, default=10)
-    parser.add_argument("--only", default="", help="names of generators, by commas")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--kinds", default="", help="names of generators, by commas")
+    parser.add_argument("--keep", action="store_true", help="keep verdicts of other code that are not run again")
     parser.add_argument("--fresh", action="store_true", help="run again what is there")
     parser.add_argument("--quick", action="store_true", help="write no table")
     arguments = parser.parse_args()
-    names = [name for name in arguments.only.split(",") if name] or list(GENERATORS)
+    names = [name for name in arguments.kinds.split(",") if name] or list(GENERATORS)
     code = fingerprint()
     rows = [] if arguments.fresh else [row for row in known() if row.code == code]
     done = {(row.kind, row.seed) for row in rows}
-    due = [(name, seed, code) for seed in range(arguments.seeds) for name in names if (name, seed) not in done]
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    due = [(name, seed, code) for seed in seeds for name in names if (name, seed) not in done]
+    other = {(row.kind, row.seed): row for row in known() if row.code != code} if arguments.keep else {}
     until = time.monotonic() + 60 * arguments.minutes
     with ProcessPoolExecutor(arguments.workers, initializer=os.nice, initargs=(arguments.nice,)) as pool:
         for batch in batched(due, 2 * arguments.workers):
@@ -89,6 +95,8 @@ def main() -> None:
                 note(row)
     if not arguments.quick:
         RESULTS.mkdir(exist_ok=True)
+        made = {(row.kind, row.seed) for row in rows}
+        rows += [row for place, row in other.items() if place not in made]
         LEDGER.write_text("".join(f"{line(row)}\n" for row in sorted(rows, key=lambda r: (r.kind, r.seed))))
         REPORT.write_text(report(rows), encoding="utf-8")
 
@@ -168,12 +176,12 @@ def report(rows: Sequence[Row]) -> str:
     answered = sum(row.verdict == "answer" for row in clean)
     refused = sum(row.verdict == "refuse" for row in clean)
     covered = [_covers(row) for row in clean if GENERATORS[row.kind].truth is not None and row.ci_lower is not None]
-    codes = ", ".join(sorted({row.code for row in rows})) or "none"
+    codes = ", ".join(f"{code} {n}" for code, n in sorted(Counter(row.code for row in rows).items())) or "none"
     head = [
         "# Traps and clean sets",
         "",
         f"Made by `python benchmarks/traps.py`: {len(rows)} whole offline analyses of {len({r.kind for r in rows})} kinds of tables "
-        f"(code {codes}). What is permitted was fixed in `benchmarks/trap_data.py` before any run.",
+        f"(rows by code: {codes}). What is permitted was fixed in `benchmarks/trap_data.py` before any run.",
         "",
         "| what | rate | 95 % limit | goal |",
         "|---|---|---|---|",
