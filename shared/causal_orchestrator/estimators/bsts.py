@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from causal_orchestrator.errors import DesignError, EstimationError, InputError, NotApplicable
+from causal_orchestrator.errors import DesignError, InputError, NotApplicable
+from causal_orchestrator.numerics import structural
 from causal_orchestrator.numerics.linear import independent_columns
 from causal_orchestrator.numerics.panel import Series, effect_row, series
 from causal_orchestrator.numerics.structural import Forecast, Form, forecast
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
-Trend = Literal["auto", "level", "trend", "fixed"]
+Trend = Literal["auto", "level", "drift", "trend", "fixed"]
 
 MIN_BEFORE, MIN_AFTER = 10, 1
 MOST_LAGS = 6
@@ -46,8 +47,9 @@ def estimate(
     seasonality : number of pairs of sine and cosine waves, which may change over time, of the given `period` (in
         steps of time).
     lags : order of autoregressive noise; by default 1 around a straight line and none beside a walking level.
-    trend : ``level`` walks at random, ``trend`` has a slope that walks too, ``fixed`` is a straight line; ``auto``
-        takes the one with the least BIC before the interruption.
+    trend : ``level`` walks at random, ``drift`` with a constant slope beside it, ``trend`` has a slope that walks too,
+        ``fixed`` is a straight line; ``auto`` takes the one with the least BIC before the interruption, which tells a
+        line from a walk where its rise stands out from a walk of the size of the noise.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def estimate(
     y, x, here = _even(problem, table)
     start = int(here[before])
     x = x[:, _told_before(x, here[:before])]
-    found = _fit(y, x, start, trend, lags, seasonality or 0, period)
+    found = forecast(y, x, start, _forms(trend, lags, seasonality or 0, period))
     return _finish(problem, table, y, here[before:], start, found)
 
 
@@ -106,18 +108,9 @@ def _told_before(x: Floats, before: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array([j - 2 for j in independent_columns(line) if j >= 2], dtype=np.int64)
 
 
-def _fit(y: Floats, x: Floats, start: int, trend: Trend, lags: int | None, waves: int, period: float) -> Forecast:
-    shapes: tuple[Literal["level", "trend", "fixed"], ...] = ("level", "fixed", "trend") if trend == "auto" else (trend,)  # fmt: skip
-    found, failed = [], None
-    for shape in shapes:
-        order = lags if lags is not None else int(shape == "fixed")
-        try:
-            found.append(forecast(y, x, start, Form(shape, order, waves, period)))
-        except EstimationError as exc:
-            failed = exc
-    if not found and failed is not None:
-        raise failed
-    return min(found, key=lambda each: each.bic)
+def _forms(trend: Trend, lags: int | None, waves: int, period: float) -> list[Form]:
+    shapes: tuple[structural.Trend, ...] = ("level", "fixed", "drift", "trend") if trend == "auto" else (trend,)
+    return [Form(shape, lags if lags is not None else int(shape == "fixed"), waves, period) for shape in shapes]
 
 
 def _finish(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -13,21 +14,28 @@ from numpy.typing import NDArray
 from causal_orchestrator.errors import EstimationError
 
 Floats = NDArray[np.float64]
-Trend = Literal["level", "trend", "fixed"]
+Trend = Literal["level", "drift", "trend", "fixed"]
 
 DIGITS = 7  # to which standardised series are rounded where variances are sought: no optimiser sees the outcome's unit
 GRID = 9  # standard deviations of a walk that are tried
 FALLEN = 6.0  # log-likelihood below its maximum from where on nothing is plausible
 SMALLEST_WALK = 1e-3  # standard deviation of a step, in those of the series, that is as good as none
 LARGE = 1e6  # a variance of a standardised state beyond which the data before did not tell it
-_LEVELS = {"level": "local level", "trend": "local linear trend", "fixed": "fixed slope"}
+_LEVELS = {
+    "level": "local level",
+    "drift": "local linear deterministic trend",
+    "trend": "local linear trend",
+    "fixed": "fixed slope",
+}
+_SLOPE = 1  # place of the slope among the states
 
 
 @dataclass(frozen=True)
 class Form:
     """What the series is made of.
 
-    trend : a level that walks at random (``level``), with a slope that walks too (``trend``), or a straight line.
+    trend : a level that walks at random (``level``), and drifts (``drift``), or with a slope that walks too (``trend``),
+        or a straight line (``fixed``).
     waves : pairs of sine and cosine of a season of length `period`; lags : order of autoregressive noise.
     """
 
@@ -41,7 +49,8 @@ class Form:
 class Forecast:
     """The series as it would have gone on: `mean` (h,), its joint `covariance` (h, h), and how the fit went before.
 
-    `errors` are the standardised one-step errors before the interruption; `df` what is left to estimate the scale.
+    `errors` are the standardised one-step errors before the interruption; `df` what is left to estimate the scale; `bic`
+    is comparable among forms.
     """
 
     mean: Floats
@@ -53,7 +62,7 @@ class Forecast:
     df: float
 
 
-def forecast(outcome: Floats, controls: Floats, before: int, form: Form) -> Forecast:
+def forecast(outcome: Floats, controls: Floats, before: int, forms: Sequence[Form]) -> Forecast:
     """Fit the series on its first `before` times and forecast the rest, given the controls throughout.
 
     Parameters
@@ -62,11 +71,12 @@ def forecast(outcome: Floats, controls: Floats, before: int, form: Form) -> Fore
         At equal steps of time; NaN where missing. What comes after is not looked at.
     controls : shape (n, p)
         Regressors that the interruption did not move; their coefficients are states with a diffuse prior.
+    forms : of several the one with the least BIC is carried on.
 
     Raises
     ------
     EstimationError
-        If the likelihood has no maximum that the optimiser finds, or the series before does not tell the states
+        If for no form the likelihood has a maximum that the optimiser finds, and the series before tells the states
         (``NOT_CONVERGED``).
 
     References
@@ -79,30 +89,79 @@ def forecast(outcome: Floats, controls: Floats, before: int, form: Form) -> Fore
     y[before:] = np.nan
     spread = controls[:before].std(axis=0)
     x = (controls - controls[:before].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    failed = None
+    for form, fit, bic in _by_bic(y[:before], x[:before], forms):
+        try:
+            mean, covariance, errors = _forecast(y, x, before, form, fit)
+        except EstimationError as exc:
+            failed = exc
+            continue
+        seen = int(np.isfinite(y[:before]).sum())
+        return Forecast(
+            mean=centre + unit * mean,
+            covariance=unit**2 * covariance,
+            form=form,
+            variances={name: float(value) for name, value in zip(fit.model.param_names, fit.params, strict=True)},
+            bic=bic,
+            errors=errors,
+            df=float(max(seen - fit.model.k_states - len(fit.params), 1)),
+        )
+    raise failed or EstimationError("the series could not be fitted", code="NOT_CONVERGED")
+
+
+def _by_bic(y: Floats, x: Floats, forms: Sequence[Form]) -> list[tuple[Form, Any, float]]:
+    """Return the forms that can be fitted with their fits and BICs, the least first."""
+    found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        coarse = _model(np.round(y[:before], DIGITS), np.round(x[:before], DIGITS), form)
+        for form in forms:
+            try:
+                fit = _model(np.round(y, DIGITS), np.round(x, DIGITS), form).fit(disp=0, maxiter=200)
+                found.append((form, fit, _bic(fit, form)))
+            except (np.linalg.LinAlgError, ValueError) as exc:
+                if len(forms) == 1:
+                    raise EstimationError(f"the series could not be fitted ({exc})", code="NOT_CONVERGED") from exc
+    return sorted(found, key=lambda each: each[2])
+
+
+def _forecast(y: Floats, x: Floats, before: int, form: Form, fit: Any) -> tuple[Floats, Floats, Floats]:
+    """Return forecasts (h,) with their covariance, and the standardised one-step errors before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = _model(y, x, form)
         try:
-            fit = coarse.fit(disp=0, maxiter=200)
-            whole = _model(y, x, form)
             told = whole.filter(fit.params).filter_results
             mean, covariance = _averaged(whole, fit.params, before)
         except (np.linalg.LinAlgError, ValueError) as exc:
             raise EstimationError(f"the series could not be fitted ({exc})", code="NOT_CONVERGED") from exc
     if not np.all(np.isfinite(covariance)) or np.diag(covariance).max() > LARGE:
         raise EstimationError("the times before do not tell the trend, the season and the controls apart; fewer would do", code="NOT_CONVERGED")  # fmt: skip
-    seen = int(np.isfinite(y[:before]).sum())
-    skip = int(told.loglikelihood_burn) + coarse.k_states
-    errors = told.standardized_forecasts_error[0, skip:before]
-    return Forecast(
-        mean=centre + unit * mean,
-        covariance=unit**2 * covariance,
-        form=form,
-        variances={name: float(value) for name, value in zip(coarse.param_names, fit.params, strict=True)},
-        bic=float(fit.bic),
-        errors=np.asarray(errors[np.isfinite(errors)]),
-        df=float(max(seen - coarse.k_states - len(fit.params), 1)),
-    )
+    errors = told.standardized_forecasts_error[0, int(told.loglikelihood_burn) + whole.k_states : before]
+    return mean, covariance, np.asarray(errors[np.isfinite(errors)])
+
+
+def _bic(fit: Any, form: Form) -> float:
+    """Return a BIC on the footing that all forms share: the likelihood of what neither level nor slope explains.
+
+    A likelihood with diffuse states is that of the data less what these states explain, so forms with and without a
+    slope do not have likelihoods of the same data. A level without a slope is taken as one whose slope is known to be
+    zero: a diffuse slope is set beside it, and the square of that slope's t-ratio is what its being zero costs in twice
+    the log-likelihood. A slope that is there counts as one parameter more.
+
+    References
+    ----------
+    Francke, Koopman & de Vos (2010), https://doi.org/10.1111/j.1467-9892.2010.00673.x, on likelihoods with diffuse
+    states; Harville (1974), https://doi.org/10.1093/biomet/61.2.383, on those of residuals.
+    """
+    model = fit.model
+    price = float(np.log(np.isfinite(model.endog).sum()))
+    if form.trend != "level":
+        return float(-2 * fit.llf + (len(fit.params) + 1) * price)
+    x = np.zeros((model.nobs, 0)) if model.exog is None else model.exog
+    lined = _model(model.endog[:, 0], x, replace(form, trend="drift")).filter(fit.params)
+    told = lined.filter_results
+    slope, variance = told.predicted_state[_SLOPE, -1], told.predicted_state_cov[_SLOPE, _SLOPE, -1]
+    return float(-2 * lined.llf + slope**2 / variance + len(fit.params) * price)
 
 
 def _model(y: Floats, x: Floats, form: Form) -> Any:
