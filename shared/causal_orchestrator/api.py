@@ -236,13 +236,15 @@ def estimate(
         If the method lacks something, the data cannot support it, or it gave no number.
     """
     from causal_orchestrator import problem
+    from causal_orchestrator.cautions import cautioned
 
     asked = question if isinstance(question, Question) else make_question(question)
     key = estimators.resolve(method)
     level = float(options.pop("confidence_level", asked.preferences.confidence_level))
     if not 0.5 <= level < 1:
         raise InputError(f"confidence_level must lie in [0.5, 1), found {level}", code="OPTION_INVALID")
-    return estimators.estimate(key, problem.build(frame, asked, seed=seed, confidence_level=level), **options)
+    made = problem.build(frame, asked, seed=seed, confidence_level=level)
+    return cautioned(made, estimators.estimate(key, made, **options))
 
 
 def methods() -> pd.DataFrame:

@@ -144,7 +144,7 @@ class Suspicion(Record):
     """A column that may be measured after, caused by, or a copy of what it should explain."""
 
     column: str
-    kind: Literal["leakage", "post_treatment", "copy_of_treatment", "identifier", "collider"]
+    kind: Literal["leakage", "post_treatment", "copy_of_treatment", "contradicts_treatment", "identifier", "collider"]
     score: float
     reason: str
 

@@ -28,11 +28,25 @@ robustness            unconfoundedness        a confounder as strong as the stro
                                               headline nor linear companion finds an effect
 bad_controls          all                     no covariate of the primary is suspected to be           limit
                                               post-treatment, leaked or a collider (score >= 0.5)
+labels                all                     no column that names the arms contradicts the treatment's     limit
+                                              codes in a hundredth of the rows or more
 refuters              all                     placebo treatment, subsets, bootstrap, random common     limit
                                               cause hold (Holm)
 attrition             randomized,             outcomes are missing as often in both arms (Holm)       limit
                       unconfoundedness
-agreement             unconfoundedness        no planned method of the same estimand differs (Holm);  limit
+interference          randomized,             the share of treated others in the group does not tell  limit
+                      unconfoundedness        the outcome (Holm); not checked without groups of mixed
+                                              treatment
+clusters_minimum      all                     clustered errors rest on ten effective clusters or more  limit
+clusters              all                     the same, forty                                          note
+weights               unconfoundedness        the heaviest hundredth of an arm carries less than ten   note
+                                              times its share of the weight
+moments               unconfoundedness        squares and products of covariates are balanced by the   note
+                                              primary's weights (|SMD| below `smd`, chance allowed for)
+agreement             unconfoundedness        no planned method of the same estimand differs (Holm) by limit
+                                              more than `placebo_band` SD, or at all where it says
+                                              otherwise of zero; errors of the difference where both
+                                              have influence functions, and else as if independent;
                                               those that share score and nuisances count once
 primary_choice        all                     the offline planner's primary says the same              limit
 precision             all                     the interval excludes zero, or its half-width is at      limit
@@ -101,12 +115,17 @@ THRESHOLDS: Mapping[str, float] = {
     "suspicion": 0.5,
 }
 POWER = 0.8
+EFFECTIVE_CLUSTERS = "effective clusters"
+# Published simulations of CR1 with t(G - 1): close to its level from some forty clusters, far beyond it below ten.
+FEWEST_CLUSTERS, ENOUGH_CLUSTERS = 10.0, 40.0
+SPILLOVER = "Spillover within groups: "
 REFUTERS = ("placebo_treatment", "random_common_cause", "data_subset", "bootstrap")
 PROBED = ("randomized", "discontinuity", "instrument", "panel", "unconfoundedness")
 QUASI = ("unconfoundedness", "panel", "instrument", "discontinuity")
 WITH_DONORS = ("synthetic_control", "sdid")  # they do not rest on parallel trends
 CONFOUNDED = ("unconfoundedness",)
 RANDOMIZED = ("randomized",)
+EXCHANGEABLE = ("randomized", "unconfoundedness")
 PANEL, INSTRUMENT, CUTOFF = ("panel",), ("instrument",), ("discontinuity",)
 
 Consequence = Literal["refuse", "limit", "note"]
@@ -443,6 +462,19 @@ def _bad_controls(evidence: Evidence) -> Reading | None:
     return Reading(False, detail, worst.score, evidence.limit("suspicion"))
 
 
+def _labels(evidence: Evidence) -> Reading | None:
+    exploration = evidence.exploration
+    if exploration is None:
+        return None
+    unread = [note.message for note in exploration.warnings if note.code == "LABELS_NOT_CHECKED"]
+    if unread:
+        return Reading(None, f"not checked: {unread[0]}")
+    denying = [s for s in exploration.suspicions if s.kind == "contradicts_treatment" and s.score >= evidence.limit("suspicion")]  # fmt: skip
+    if not denying:
+        return Reading(True, "no column that names the arms contradicts the treatment's codes")
+    return Reading(False, f"{shown(denying[0].column)!r} contradicts the treatment: {denying[0].reason}")
+
+
 def _refuter(evidence: Evidence, name: str) -> Reading | None:
     result = evidence.sensitivity(name)
     if result is None or result.passed is None:
@@ -453,25 +485,64 @@ def _refuter(evidence: Evidence, name: str) -> Reading | None:
     return Reading(None, result.interpretation, result.value, None, float(p))
 
 
+def _interference(evidence: Evidence) -> Reading:
+    reading = _refuter(evidence, "interference")
+    if reading is not None:
+        return reading
+    if evidence.plan.question.cluster is None:
+        return Reading(None, "not checked: no column names the groups within which people could reach each other")
+    notes = evidence.sensitivities.warnings if evidence.sensitivities else ()
+    why = [note.message for note in notes if note.message.startswith(SPILLOVER)]
+    return Reading(None, f"not checked: {why[0]}" if why else "not checked")
+
+
+def _diagnosed(evidence: Evidence, name: str, *, at_least: float | None = None) -> Reading | None:
+    """Read one of the cautions that stand with the primary's estimate; `at_least` replaces its own threshold."""
+    found = evidence.primary.diagnostics.get(name) if evidence.primary else None
+    if found is None or found.value is None or found.threshold is None:
+        return None
+    if at_least is not None:
+        return Reading(found.value >= at_least, found.detail, found.value, at_least)
+    return Reading(found.value < found.threshold, found.detail, found.value, found.threshold)
+
+
 def _agreement(evidence: Evidence) -> Reading | None:
-    """Compare the primary with the planned methods of its estimand; errors are taken as if independent (conservative)."""
+    """Compare the primary with the planned methods of its estimand."""
     primary = evidence.primary
     if primary is None or primary.std_error is None or evidence.effects is None:
         return None
-    counted = _counted_once(evidence.effects, primary.method)
+    counted, joint = _counted_once(evidence.effects, primary.method), _joint_errors(evidence.effects, primary.method)
+    margin = evidence.limit("placebo_band") * (_spread(evidence) or 0.0)
     p_values: list[tuple[float, str]] = []
     for effect in evidence.effects.effects:
         if effect.method in counted or effect.estimand != primary.estimand or effect.role == "exploratory":
             continue
         if effect.status == "ok" and effect.estimate is not None and effect.std_error:
-            z = abs(effect.estimate - (primary.estimate or 0.0)) / (effect.std_error**2 + primary.std_error**2) ** 0.5
-            p_values.append((2 * NormalDist().cdf(-z), effect.method))
+            # Errors taken as if independent are too large where methods share their rows, so this finds less.
+            error = joint.get(effect.method, (effect.std_error**2 + primary.std_error**2) ** 0.5)
+            gap = abs(effect.estimate - (primary.estimate or 0.0))
+            allowed = margin if _direction(effect) == _direction(primary) else 0.0
+            p_values.append((_beyond(gap - allowed, error), effect.method))
     if not p_values:
         return None
     p, method = min(p_values)
     corrected = min(1.0, p * len(p_values))
     detail = f"of {len(p_values)} other methods {method} differs most from {primary.method} (p = {corrected:.3g})"
     return Reading(None, detail, None, None, corrected)
+
+
+def _beyond(excess: float, error: float) -> float:
+    """Return the p-value of a gap that exceeds what is allowed; two estimates with one error differ by no chance."""
+    if error <= 0:
+        return 0.0 if excess > 0 else 1.0
+    return min(1.0, 2 * NormalDist().cdf(-excess / error))
+
+
+def _joint_errors(effects: Effects, primary: str) -> dict[str, float]:
+    """Return the standard error of each method's difference from the primary, where influence functions tell it."""
+    told = effects.selection.agreement.get("differences", {})
+    rows = told.get("rows", ()) if told.get("reference") == primary else ()
+    return {row["method"]: float(row["std_error"]) for row in rows}
 
 
 def _counted_once(effects: Effects, primary: str) -> set[str]:
@@ -647,8 +718,14 @@ GATES: tuple[Gate, ...] = (
     Gate("placebo_refuted_rct", _placebo_refuted_randomized, "limit", "PLACEBO_REFUTED", "the assignment's protocol", RANDOMIZED),
     Gate("robustness", _robustness, "limit", "UNOBSERVED_CONFOUNDING", "stronger covariates, an instrument, or an experiment", CONFOUNDED),
     Gate("bad_controls", _bad_controls, "limit", "BAD_CONTROL", "covariates measured before the treatment only"),
+    Gate("labels", _labels, "limit", "LABELS_CONTRADICT", "the record of who was assigned and who received what: which code means treated (reference_level), and the assignment as instrument where people did otherwise"),
     *(Gate(name, partial(_refuter, name=name), "limit", f"REFUTED_{name.upper()}") for name in REFUTERS),
     Gate("attrition", partial(_refuter, name="attrition"), "limit", "ATTRITION", "the outcomes of those who dropped out, or why they did"),
+    Gate("interference", _interference, "limit", "INTERFERENCE", "the method `network` with who reaches whom, an experiment that assigns whole groups, or groups' own outcomes", EXCHANGEABLE),
+    Gate("clusters_minimum", partial(_diagnosed, name=EFFECTIVE_CLUSTERS, at_least=FEWEST_CLUSTERS), "limit", "FEW_CLUSTERS", "more clusters, or a test that draws the assignment of clusters again"),
+    Gate("clusters", partial(_diagnosed, name=EFFECTIVE_CLUSTERS, at_least=ENOUGH_CLUSTERS), "note", "FEW_CLUSTERS"),
+    Gate("weights", partial(_diagnosed, name="heaviest hundredth"), "note", "EXTREME_WEIGHTS", "", CONFOUNDED),
+    Gate("moments", partial(_diagnosed, name="squares and products"), "note", "MOMENTS", "", CONFOUNDED),
     Gate("agreement", _agreement, "limit", "DISAGREEMENT", "a look at where the methods part", CONFOUNDED),
     Gate("primary_choice", _primary_choice, "limit", "PRIMARY_CHOICE"),
     Gate("precision", _precision, "limit", "PRECISION", "more rows, or covariates that explain the outcome"),

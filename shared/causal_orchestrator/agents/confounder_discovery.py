@@ -162,6 +162,7 @@ _SUSPICIONS = {
     "leakage": "it looks like a copy of what it should explain",
     "post_treatment": "it looks as if it was measured after the treatment",
     "copy_of_treatment": "it determines the treatment",
+    "contradicts_treatment": "it names the arms, and says otherwise than the treatment",
     "identifier": "it identifies rows",
     "collider": "it may be a common effect of treatment and outcome",
 }
@@ -174,6 +175,8 @@ def _pool(scene: _Scene) -> _Pool:
     reasons = {getattr(question, role): why for role, why in _ROLES.items() if getattr(question, role) is not None}
     reasons |= {name: why for role, why in _LIST_ROLES.items() for name in getattr(question, role)}
     reasons |= {c.name: _KINDS[c.kind] for c in scene.columns if c.kind in _KINDS and c.name not in reasons}
+    # A label of the arms is no covariate, whoever named it.
+    reasons |= _suspected(scene, "contradicts_treatment")
     own = {scene.treatment, scene.outcome}
     pool = _Pool(
         kept=tuple(c for c in candidates if c not in reasons and c not in own),
@@ -182,9 +185,10 @@ def _pool(scene: _Scene) -> _Pool:
     return _without(pool, _suspected(scene), scene)
 
 
-def _suspected(scene: _Scene) -> dict[str, str]:
+def _suspected(scene: _Scene, kind: str | None = None) -> dict[str, str]:
     found = scene.exploration.suspicions if scene.exploration else ()
-    return {s.column: f"{_SUSPICIONS[s.kind]} ({s.reason})" for s in found if s.score >= SUSPECT}
+    wanted = [s for s in found if s.score >= SUSPECT and kind in (None, s.kind)]
+    return {s.column: f"{_SUSPICIONS[s.kind]} ({s.reason})" for s in wanted}
 
 
 def _without(pool: _Pool, doubts: dict[str, str], scene: _Scene) -> _Pool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.errors import InputError
 from causal_orchestrator.problem import source_rows
-from causal_orchestrator.profiling import quality
+from causal_orchestrator.profiling import labels, quality
 from causal_orchestrator.profiling.suspicions import suspicions
 from causal_orchestrator.results import Balance, Exploration, Note, Profile, Snapshot
 
@@ -42,6 +42,9 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     X, encoded = quality.encode(frame[covariates])
     treatment = frame[str(question.treatment)]
     notes: list[Note] = []
+    if labels.coded(treatment, question, str(question.treatment)) is None:
+        message = "no word was held against the treatment's codes: they are not two, or nothing says which is treated"
+        notes.append(Note(code="LABELS_NOT_CHECKED", message=message, severity="info"))
     beyond = _outliers(frame[covariates])
     parts = _quality_parts(snapshot, beyond)
     return Output(

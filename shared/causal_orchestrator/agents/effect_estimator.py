@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from causal_orchestrator import estimators, selection
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
+from causal_orchestrator.cautions import cautioned
 from causal_orchestrator.errors import CausalError, EstimationError, InputError, NotApplicable
 from causal_orchestrator.numerics import heterogeneity
 from causal_orchestrator.numerics.inference import critical_value, holm, p_value, simultaneous_critical_value
@@ -133,7 +134,7 @@ def _translated(method: str, problem: Problem, options: Mapping[str, Any]) -> Es
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            estimate = estimators.estimate(method, problem, **options)
+            estimate = cautioned(problem, estimators.estimate(method, problem, **options))
     except (np.linalg.LinAlgError, FloatingPointError, ZeroDivisionError, OverflowError) as exc:
         raise EstimationError(f"the numbers broke down ({exc})", code="NUMERICAL") from exc
     if not np.isfinite(estimate.estimate):

@@ -230,6 +230,7 @@ def _situation(plan: Plan, problem: Problem, frame: pd.DataFrame) -> Situation:
         "placebos": bool(plan.placebo_outcomes),
         "missing_outcomes": bool(frame[problem.question.outcome].isna().any()),
         "instruments": bool(plan.instruments),
+        "cluster": plan.question.cluster is not None,
     }
     return Situation(
         design=plan.design,

@@ -14,7 +14,6 @@ from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
 
-FEW_CLUSTERS = 20
 _SOURCE = {"cluster": "CR1 clustered, t", "hc1": "HC1, t", "classical": "classical, t"}
 
 
@@ -67,7 +66,7 @@ def estimate(problem: Problem, *, se: Literal["cluster", "hc1", "classical"] | N
         inference=_SOURCE[kind],
         diagnostics=_diagnostics(parts, negative),
         details={"goodman_bacon": parts, "n_units": panel.n_units, "n_periods": panel.n_periods},
-        notes=_notes(panel, problem, kind, cluster, parts),
+        notes=_notes(panel, problem, kind),
     )
     return replace(found, n_treated=int(panel.treated.sum()))
 
@@ -91,15 +90,13 @@ def _default_se(problem: Problem, panel: Panel) -> Literal["cluster", "hc1"]:
     return "hc1" if panel.repeated or "unit" not in problem.roles else "cluster"
 
 
-def _notes(panel: Panel, problem: Problem, kind: str, cluster: NDArray[Any] | None, parts: Any) -> tuple[str, ...]:
+def _notes(panel: Panel, problem: Problem, kind: str) -> tuple[str, ...]:
     said = []
     if len(panel.cohorts) > 1 or np.any(panel.first == 0):
         text = "treatment starts at different times: two-way fixed effects also compare with units treated earlier, which misleads where effects grow or differ (Goodman-Bacon); see callaway_santanna or did_imputation"
         said.append(text)
     if np.any(~panel.treated & (panel.time >= panel.first[panel.unit])):
         said.append("treatment ends in some units: the estimate assumes that its effect ends with it")
-    if kind == "cluster" and cluster is not None and int(cluster.max()) + 1 < FEW_CLUSTERS:
-        said.append(f"{int(cluster.max()) + 1} clusters are few: the standard error may be too small")
     ones = [problem.roles.get("unit") is not None, int(np.isfinite(panel.first).sum()) == 1]
     if kind == "cluster" and all(ones):
         said.append("one unit is treated: clustered errors cannot know its own shocks; see synthetic_control or sdid")

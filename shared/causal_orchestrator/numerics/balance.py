@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from causal_orchestrator.numerics.mestimation import inverse
 
 Floats = NDArray[np.float64]
 
 BALANCED = 0.1  # GATE-1's limit of a standardised difference
+HEAVIEST = 0.01  # share of an arm's rows whose weight is looked at
+MOST_ROWS = 20_000  # that are read for squares and products
+MOST_COLUMNS = 20  # whose products are formed; of more, the squares alone
+ALPHA = 0.01  # that chance alone sets any square or product of an arm apart
 
 
 def standardized_differences(covariates: Floats, treated: NDArray[np.bool_], weights: Floats | None = None) -> Floats:
@@ -60,6 +66,43 @@ def weighting_diagnostics(
         found["max smd before"] = {"value": worst["before"], "threshold": BALANCED}
         found["max smd after"] = {"value": worst["after"], "threshold": BALANCED, "passed": worst["after"] < BALANCED}
     return found
+
+
+def heaviest_share(weights: Floats) -> tuple[float, float]:
+    """Return the share of all weight that the heaviest hundredth of the rows (one at least) carries, and their share."""
+    size = np.abs(weights)
+    k = max(1, round(HEAVIEST * len(size)))
+    return float(np.partition(size, len(size) - k)[-k:].sum() / size.sum()), k / len(size)
+
+
+def moments_apart(covariates: Floats, treated: NDArray[np.bool_], weights: Floats) -> tuple[float, float, tuple[int, ...]]:  # fmt: skip
+    """Return the largest standardised difference of a square or product of covariates under weights.
+
+    Rows are read from the front, up to `MOST_ROWS`; of a problem they stand in an order that has nothing to do with
+    the data.
+
+    Returns
+    -------
+    value, chance, columns
+        The absolute difference in pooled SDs; what chance exceeds for any of them in a hundredth of samples at most
+        (Bonferroni, normal); and the places of the columns multiplied (empty where there is none with variance).
+    """
+    rows = slice(0, MOST_ROWS)
+    x, arm, w = covariates[rows], treated[rows], weights[rows]
+    spread = x.std(axis=0)
+    usable = np.flatnonzero(spread > 0)
+    z = (x[:, usable] - x[:, usable].mean(axis=0)) / spread[usable]
+    pairs = list(combinations_with_replacement(range(len(usable)), 2)) if len(usable) <= MOST_COLUMNS else [(j, j) for j in range(len(usable))]  # fmt: skip
+    # The square of an indicator is the indicator.
+    pairs = [(a, b) for a, b in pairs if a != b or len(np.unique(z[:, a])) > 2]
+    if not pairs or min(arm.sum(), (~arm).sum()) < 2:
+        return 0.0, 0.0, ()
+    products = np.column_stack([z[:, a] * z[:, b] for a, b in pairs])
+    apart = np.abs(standardized_differences(products, arm, w))
+    error = np.sqrt(sum((w[side] ** 2).sum() / w[side].sum() ** 2 for side in (arm, ~arm)))
+    chance = stats.norm.isf(ALPHA / (2 * len(pairs))) * error
+    worst = int(apart.argmax())
+    return float(apart[worst]), float(chance), tuple(dict.fromkeys(int(usable[j]) for j in pairs[worst]))
 
 
 def regression_weights(design: Floats, arms: NDArray[np.bool_], target: Floats, weights: Floats) -> Floats:

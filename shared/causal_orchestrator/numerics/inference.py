@@ -68,6 +68,35 @@ def sum_by(codes: NDArray[np.int64], values: Floats) -> Floats:
     return np.column_stack([np.bincount(codes, weights=column, minlength=groups) for column in values.T])
 
 
+def effective_clusters(
+    moved: Floats, cluster: NDArray[np.int64], weights: Floats | None = None, *, shared: bool | None = None
+) -> float:
+    """Return how many clusters of equal influence the variance of a regressor's coefficient rests on.
+
+    G/(1 + Γ), where Γ is the squared coefficient of variation of the clusters' parts in that variance.
+
+    Parameters
+    ----------
+    moved : shape (n,)
+        The regressor.
+    cluster : shape (n,)
+        Codes 0…G-1.
+    shared : whether a cluster's rows share all their shocks, so that its part is a squared sum, or none, so that it is
+        a sum of squares; None for the first where the regressor is constant within clusters, else the second.
+
+    References
+    ----------
+    Carter, Schnepel & Steigerwald (2017), https://doi.org/10.1162/REST_a_00639
+    """
+    w = np.ones(len(moved)) if weights is None else weights
+    centred = moved - w @ moved / w.sum()
+    if shared is None:
+        within = moved - (sum_by(cluster, moved) / np.maximum(np.bincount(cluster), 1))[cluster]
+        shared = bool(np.abs(within).max() <= 1e-12 * max(np.abs(moved).max(), 1.0))
+    parts = sum_by(cluster, w * centred) ** 2 if shared else sum_by(cluster, (w * centred) ** 2)
+    return float(parts.sum() ** 2 / (parts**2).sum())
+
+
 def influence_covariance(influence: Floats, cluster: NDArray[np.int64] | None = None) -> Floats:
     """Return the covariance (k, k) of estimators from their influence functions.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from causal_orchestrator.profiling import roles
+from causal_orchestrator.profiling import labels, roles
 from causal_orchestrator.profiling.quality import as_number
 from causal_orchestrator.question import Question
 from causal_orchestrator.results import ColumnSummary, Suspicion
@@ -48,7 +48,25 @@ def suspicions(frame: pd.DataFrame, columns: Sequence[ColumnSummary], question: 
             found.append(Suspicion(column=summary.name, kind="identifier", score=0.9, reason="one value for each row"))
         elif summary.name in frame.columns and (reason := restates(frame[summary.name], treatment)):
             found.append(Suspicion(column=summary.name, kind="copy_of_treatment", score=0.95, reason=reason))
+    found += _contradictions(frame, columns, question, settled)
     return tuple(sorted(found, key=lambda s: -s.score))
+
+
+def _contradictions(
+    frame: pd.DataFrame, columns: Sequence[ColumnSummary], question: Question, settled: set[str]
+) -> list[Suspicion]:
+    """List the columns whose words deny the codes of the treatment, and of the instrument, whose label they may be."""
+    coded = [name for name in (str(question.treatment), *question.instruments) if name in frame.columns]
+    found = []
+    for summary in columns:
+        if summary.name in settled or summary.name not in frame.columns or summary.kind in ("constant", "empty"):
+            continue
+        read = [labels.compare(frame[summary.name], frame[name], question, name=name) for name in coded]
+        closest = min((label for label in read if label is not None), key=lambda label: label.denied, default=None)
+        if closest is not None and closest.denied > 0:
+            score = 0.95 if closest.denied >= labels.SLIPS else 0.3
+            found.append(Suspicion(column=summary.name, kind="contradicts_treatment", score=score, reason=closest.reason))  # fmt: skip
+    return found
 
 
 def restates(column: pd.Series, treatment: pd.Series) -> str | None:

@@ -49,6 +49,7 @@ SENSITIVITY: dict[str, Spec] = {
     "oster": Spec("oster", CONFOUNDING, "Oster's delta", needs=("covariates",), treatments=("binary", "continuous"), outcomes=("continuous", "count")),
     "balance_test": Spec("balance_test", ("randomized",), "Omnibus balance test", needs=("covariates",), treatments=("binary",), gate=True),
     "attrition": Spec("attrition", EXCHANGEABLE, "Attrition and Lee bounds", needs=("missing_outcomes",), treatments=("binary",), gate=True),
+    "interference": Spec("interference", EXCHANGEABLE, "Spillover within groups", needs=("cluster",), treatments=("binary",), gate=True),
     "placebo_treatment": Spec("placebo_treatment", EXCHANGEABLE, "Placebo treatment (permutation)", draws=100, gate=True),
     "random_common_cause": Spec("random_common_cause", EXCHANGEABLE, "Random common cause", needs=("covariates",), not_methods=("difference_in_means",), draws=10, gate=True),
     "data_subset": Spec("data_subset", EXCHANGEABLE, "Random subsets of the data", draws=20, gate=True),

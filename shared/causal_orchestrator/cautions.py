@@ -1,0 +1,98 @@
+"""What a reader must know of an estimate: few clusters, extreme weights, and what the weights leave apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causal_orchestrator.estimators import ESTIMATORS, resolve
+from causal_orchestrator.numerics.balance import BALANCED, effective_sample_size, heaviest_share, moments_apart
+from causal_orchestrator.numerics.inference import critical_value, effective_clusters
+from causal_orchestrator.problem import Estimate, Problem
+
+# Words with which `inference` says that errors are those of clusters.
+CLUSTERED = ("clustered", "CR1", "of units")
+ENOUGH_CLUSTERS = 40.0  # from about so many CR1 with t(G - 1) is close to its level
+HEAVY = 10.0  # times its share that the heaviest hundredth of an arm may weigh
+
+
+def cautioned(problem: Problem, estimate: Estimate) -> Estimate:
+    """Return the estimate with what a reader must know of few clusters, extreme weights and what they leave apart.
+
+    Each is a diagnostic without a decision, and a note where it is beyond its threshold. Not a part of
+    `estimators.estimate`, which refuters call a hundred times.
+    """
+    found = {**_few_clusters(problem, estimate), **_weighing(problem, estimate)}
+    notes = tuple(str(told.pop("note")) for told in found.values() if "note" in told)
+    return dataclasses.replace(estimate, diagnostics={**estimate.diagnostics, **found}, notes=(*estimate.notes, *notes))
+
+
+def _few_clusters(problem: Problem, estimate: Estimate) -> dict[str, dict[str, Any]]:
+    if problem.cluster is None or not estimate.std_error or not any(word in estimate.inference for word in CLUSTERED):
+        return {}
+    moved = _moved(problem, estimate)
+    known = np.isfinite(moved)
+    cluster, weights = problem.cluster[known], None if problem.weights is None else problem.weights[known]
+    rows = np.bincount(cluster)
+    count, largest = int((rows > 0).sum()), float(rows.max() / known.sum())
+    value = effective_clusters(moved[known], cluster, weights)
+    detail = f"{count} clusters count like {value:.1f} equal ones; the largest holds {largest:.0%} of the rows"
+    told: dict[str, Any] = {"value": value, "threshold": ENOUGH_CLUSTERS, "detail": detail}
+    if value < ENOUGH_CLUSTERS:
+        margin = estimate.std_error * critical_value(estimate.confidence_level, max(value - 1, 1.0))
+        wider = f"{estimate.estimate - margin:.4g} to {estimate.estimate + margin:.4g}"
+        told["note"] = (
+            f"few clusters: {detail}, and clustered standard errors tend to be too small below {ENOUGH_CLUSTERS:.0f}; "
+            f"with as many degrees of freedom as that the interval runs from {wider} (a wild cluster bootstrap or CR2 would tell more)"
+        )
+    return {"effective clusters": told}
+
+
+def _moved(problem: Problem, estimate: Estimate) -> NDArray[np.float64]:
+    """Return what the estimate gets its variation from (n,): the first instrument, or the treatment."""
+    if "instruments" in ESTIMATORS[resolve(estimate.method)].needs:
+        first = problem.roles["instruments"].reshape(problem.n, -1)[:, 0]
+        return np.asarray(np.unique(first.astype(str), return_inverse=True)[1] if first.dtype == object else first, dtype=np.float64)  # fmt: skip
+    return np.asarray(problem.treatment > 0, dtype=np.float64) if problem.treatment_kind == "multivalued" else problem.treatment  # fmt: skip
+
+
+def _weighing(problem: Problem, estimate: Estimate) -> dict[str, dict[str, Any]]:
+    weights = estimate.details.get("weights")
+    if problem.treatment_kind != "binary" or not isinstance(weights, np.ndarray) or weights.shape != (problem.n,):
+        return {}
+    treated = problem.treatment == 1
+    arms = [weights[side] for side in (treated, ~treated)]
+    if not np.isfinite(weights).all() or any(not np.abs(arm).sum() > 0 for arm in arms):
+        return {}
+    shares = [heaviest_share(arm) for arm in arms]
+    worst = max((0, 1), key=lambda k: shares[k][0] / shares[k][1])
+    value, threshold = shares[worst][0], min(HEAVY * shares[worst][1], 0.5)
+    who = ("treated", "controls")[worst]
+    size = effective_sample_size(arms[worst])
+    detail = f"share of the weight of the {who} on its heaviest {shares[worst][1]:.1%}; {len(arms[worst])} rows count like {size:.0f}{_smallest(problem, estimate)}"  # fmt: skip
+    found: dict[str, dict[str, Any]] = {
+        "heaviest hundredth": {"value": value, "threshold": threshold, "detail": detail}
+    }
+    if value >= threshold:
+        found["heaviest hundredth"]["note"] = f"extreme weights: {value:.0%} is the {detail}; few rows decide the estimate and its standard error may be too small"  # fmt: skip
+    if not problem.covariates.shape[1]:
+        return found
+    apart, chance, columns = moments_apart(problem.covariates, treated, weights)
+    if not columns:
+        return found
+    named = " × ".join(repr(problem.covariate_names[j][:64]) for j in (columns if len(columns) > 1 else columns * 2))
+    limit = max(BALANCED, chance)
+    found["squares and products"] = {"value": apart, "threshold": limit, "detail": f"largest standardised difference that the weights leave, of {named}"}  # fmt: skip
+    if apart >= limit:
+        found["squares and products"]["note"] = f"the weights leave {named} apart by {apart:.2f} SD, more than chance does: where the outcome bends that way, what rests on them alone is biased"  # fmt: skip
+    return found
+
+
+def _smallest(problem: Problem, estimate: Estimate) -> str:
+    spec = ESTIMATORS[resolve(estimate.method)]
+    if spec.nuisances != "parametric" or "propensity" not in " ".join(spec.assumes):
+        return ""
+    return f"; the smallest propensity of an arm is {problem.parametric().propensity.min():.2g}"
