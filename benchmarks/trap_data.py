@@ -159,6 +159,13 @@ def diverging_trends(seed: int) -> Made:
     return made.frame.assign(y=made.frame["y"] + 0.6 * grows), _panel(made)
 
 
+def diverging_gently(seed: int) -> Made:
+    """Units that will be treated were growing a little faster before: a third of the slope above."""
+    made = SIMULATIONS["panel_staggered"](1_800, seed=seed + 700)
+    grows = (made.frame["first"] > 0) * made.frame["period"]
+    return made.frame.assign(y=made.frame["y"] + 0.2 * grows), _panel(made)
+
+
 def _panel(made: Any) -> Question:
     kept = ("treatment", "outcome", "covariates", "unit", "time", "first_treated")
     return {name: value for name in kept if (value := getattr(made.question, name)) is not None}
@@ -249,6 +256,12 @@ def swapped_labels(seed: int) -> Made:
     wrong = p.rng.random(p.n) < 0.2
     arm = np.where((t == 1) ^ wrong, "treated", "control")
     return p.table(t, p.base + np.where(wrong, 1 - t, t) + p.noise(), arm=arm), _asked(*WITH_PLACEBO, randomized=True)
+
+
+def reversed_labels(seed: int) -> Made:
+    """Code the treated as 0, beside a column that says in words who was treated."""
+    p, t, y = _experiment(seed)
+    return p.table(1 - t, y, arm=np.where(t == 1, "treatment", "placebo")), _asked(*WITH_PLACEBO, randomized=True)
 
 
 def hidden_confounder(seed: int) -> Made:
@@ -374,6 +387,24 @@ def experiment_clusters(seed: int) -> Made:
     return p.table(t, y, village=village * 1.0), _asked(randomized=True, cluster="village")
 
 
+def experiment_in_villages(seed: int) -> Made:
+    """Assign people, not villages; villages have shocks of their own and different shares of treated."""
+    p = _People(seed, 2_000)
+    village = np.arange(p.n) // 20
+    places = village.max() + 1
+    t = p.coin(p.rng.uniform(0.2, 0.8, places)[village])
+    y = p.base + 0.5 * t + 0.5 * p.rng.standard_normal(places)[village] + p.noise()
+    return p.table(t, y, village=village * 1.0), _asked(*WITH_PLACEBO, randomized=True, cluster="village")
+
+
+def experiment_labelled(seed: int) -> Made:
+    """Keep the arm in words beside its code, and a column of words that has nothing to do with it."""
+    p, t, y = _experiment(seed)
+    other = np.where(p.coin() == 1, "treated", "control")
+    words = {"arm": np.where(t == 1, "treated", "control"), "seed_coating": other}
+    return p.table(t, y, **words), _asked(*WITH_PLACEBO, randomized=True)
+
+
 def experiment_three_arms(seed: int) -> Made:
     p = _People(seed, 3_000)
     arm = p.rng.integers(0, 3, p.n)
@@ -480,6 +511,7 @@ GENERATORS: dict[str, Generator] = {
     "manipulated_cutoff": Generator(manipulated_cutoff, WARNED, "people choose their side of the cutoff"),
     "jumping_covariate": Generator(jumping_covariate, WARNED, "something else changes at the cutoff"),
     "diverging_trends": Generator(diverging_trends, WARNED, "the treated were growing faster before"),
+    "diverging_gently": Generator(diverging_gently, WARNED, "the treated were growing a little faster before"),
     "poor_synthetic_fit": Generator(poor_synthetic_fit, WARNED, "no donors resemble the treated unit"),
     "attrition": Generator(attrition, WARNED, "bad outcomes leave one arm"),
     "interference": Generator(interference, WARNED, "the treatment of some reaches others"),
@@ -488,6 +520,7 @@ GENERATORS: dict[str, Generator] = {
     "leaked_outcome": Generator(leaked_outcome, WARNED, "a covariate is the outcome in another form"),
     "leaked_treatment": Generator(leaked_treatment, WARNED, "a covariate is the dose"),
     "swapped_labels": Generator(swapped_labels, WARNED, "code and words of the treatment disagree"),
+    "reversed_labels": Generator(reversed_labels, WARNED, "the treatment's code is the other way round than its words"),
     "hidden_confounder": Generator(hidden_confounder, WARNED, "a hidden cause, which an earlier outcome shows"),
     "nothing_to_probe": Generator(nothing_to_probe, WARNED, "a hidden cause, and nothing that could show it"),
     "false_randomisation": Generator(false_randomisation, WARNED, "declared an experiment, and none"),
@@ -505,6 +538,8 @@ GENERATORS: dict[str, Generator] = {
     "experiment_binary": Generator(experiment_binary, ANSWERED, "a yes or no"),
     "experiment_skewed": Generator(experiment_skewed, ANSWERED, "a skewed outcome"),
     "experiment_clusters": Generator(experiment_clusters, ANSWERED, "whole villages assigned", 0.8),
+    "experiment_in_villages": Generator(experiment_in_villages, ANSWERED, "people assigned within villages", 0.5),
+    "experiment_labelled": Generator(experiment_labelled, ANSWERED, "the arm in words beside its code", 0.5),
     "experiment_three_arms": Generator(experiment_three_arms, ANSWERED, "three arms", 0.5),
     "experiment_gaps": Generator(experiment_gaps, ANSWERED, "values missing by chance", 0.5),
     "observed": Generator(observed, ANSWERED, "all causes measured, an earlier outcome at hand", 1.0),
