@@ -344,6 +344,31 @@ def test_a_tenant_with_all_its_jobs_is_told_when_to_come_back_and_others_are_ser
     assert submit(world, "stranger").status_code == 202
 
 
+def test_a_full_tenant_is_counted_once_a_second_and_served_once_there_is_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from causal_orchestrator import intake
+
+    clock, free, counted = [0.0], [1], []
+
+    def room(backends: Any, tenant: str) -> int:
+        counted.append(clock[0])
+        return free[0]
+
+    monkeypatch.setattr(intake, "room", room)
+    client = create_app(replace(world.service, monotonic=lambda: clock[0], rooms={})).test_client()
+
+    def ask() -> int:
+        return client.post("/api/v1/jobs", json=REQUEST, headers=world.headers("owner")).status_code
+
+    first, free[0] = ask(), 0
+    assert [first, *(ask() for _ in range(5))] == [202, *[429] * 5]
+    assert counted == [0.0, 0.0]
+    clock[0], free[0] = 1.0, 2
+    assert [ask(), ask()] == [202, 202]
+    assert counted == [0.0, 0.0, 1.0]
+
+
 def test_a_store_that_is_too_busy_is_a_503_with_a_time(world: World) -> None:
     class Busy:
         def __getattr__(self, name: str) -> Any:

@@ -28,7 +28,7 @@ from causal_orchestrator.state import LIVE_JOB
 API = "/api/v1"
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
-COUNTED_SECONDS = 60.0
+COUNTED_SECONDS, FULL_SECONDS = 60.0, 1.0
 UPLOAD_SECONDS = 3600
 STREAM_SECONDS, BEAT_SECONDS, LOOK_SECONDS = 55 * 60.0, 15.0, 0.5
 
@@ -140,15 +140,17 @@ def _name(call: Call) -> str:
 def _leave_room(call: Call) -> None:
     """Refuse a job beyond the tenant's share; it may come back when one has ended.
 
-    Counting a hundred jobs costs more than starting one, so it is done once a minute and where none was left.
+    Counting a hundred jobs costs more than starting one, so it is done once a minute and where none was left, but then
+    no more than once a second: those who are refused are not to cost more than those who are served.
     """
-    service = call.service
-    left, until = service.rooms.get(call.tenant, (0, 0.0))
-    if left < 1 or service.monotonic() >= until:
-        left, until = intake.room(service.backends, call.tenant), service.monotonic() + COUNTED_SECONDS
+    service, now = call.service, call.service.monotonic()
+    left, until = service.rooms.get(call.tenant, (0, now))
+    if now >= until:
+        left = intake.room(service.backends, call.tenant)
+        until = now + (COUNTED_SECONDS if left > 0 else FULL_SECONDS)
+    service.rooms[call.tenant] = (max(left - 1, 0), now if left == 1 else until)
     if left < 1:
         raise TooMany("too many jobs are waiting", code="QUOTA", details={"retry_after": 30})
-    service.rooms[call.tenant] = (left - 1, until)
 
 
 def list_jobs(call: Call) -> Response:
