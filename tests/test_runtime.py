@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +18,7 @@ from tests.simulation.memory import MemoryDocuments, MemoryObjects, MemorySecret
 
 from causal_orchestrator import attempt, ledger, reader, runtime
 from causal_orchestrator.backends.ports import Backends
-from causal_orchestrator.errors import Busy, Fenced, InputError, ModelUnavailable, NotFound, StorageError
+from causal_orchestrator.errors import Busy, CausalError, Fenced, InputError, ModelUnavailable, NotFound, StorageError
 from causal_orchestrator.question import Question
 from causal_orchestrator.state import job_path, lease_path, step_path
 
@@ -158,13 +161,36 @@ def heavy_job(desk: Desk) -> str:
     return job
 
 
+def swept(desk: Desk, *moments: datetime) -> list[int]:
+    """Sweep at these moments and return how many machines were asked for by then."""
+    counts = []
+    for moment in moments:
+        desk.time = moment
+        runtime.sweep(desk.backends, agents=toy.AGENTS)
+        counts.append([topic for topic, _ in desk.sent].count("task"))
+    return counts
+
+
+def after(moment: datetime, *seconds: float) -> list[datetime]:
+    return [moment + timedelta(seconds=s) for s in seconds]
+
+
 def test_rule_3_a_machine_is_given_its_time_to_come_before_another_is_asked_for(desk: Desk) -> None:
     job = heavy_job(desk)
     queued = desk.last(job)["queued_at"]
-    for seconds, sent in ((61, 0), (599, 0), (600, 1)):
-        desk.time = queued + timedelta(seconds=seconds)
-        runtime.sweep(desk.backends, agents=toy.AGENTS)
-        assert len(desk.sent) == sent, seconds
+    assert swept(desk, *after(queued, 61, 599, 600, 660, 1199, 1200)) == [0, 0, 1, 1, 1, 2]
+
+
+def test_rule_3_a_machine_that_was_never_asked_for_is_not_waited_for(desk: Desk) -> None:
+    job = desk.ask()
+    desk.run(job, until="toy_graph")
+    desk.broken = True
+    while desk.last(job)["agent"] != "toy_effect":
+        desk.step({"job_id": job, "step": desk.last(job)["number"]})
+        desk.coordinate(job)
+    desk.broken = False
+    desk.sent.clear()
+    assert swept(desk, *after(desk.last(job)["queued_at"], 29, 31, 62)) == [0, 1, 1]
 
 
 def test_rule_3_a_process_that_starts_sends_what_waits_for_a_machine_at_once(desk: Desk) -> None:
@@ -173,7 +199,7 @@ def test_rule_3_a_process_that_starts_sends_what_waits_for_a_machine_at_once(des
     assert len(desk.sent) == 1
 
 
-def test_rule_3_what_rested_was_sent_to_no_machine_and_waits_for_none(
+def test_rule_3_what_rested_was_sent_to_no_machine_and_is_then_sent_once(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = heavy_job(desk)
@@ -182,9 +208,73 @@ def test_rule_3_what_rested_was_sent_to_no_machine_and_waits_for_none(
         with pytest.raises(StorageError):
             desk.step({"job_id": job, "step": desk.last(job)["number"]})
     assert desk.sent == []
-    desk.time = desk.last(job)["not_before"] + timedelta(seconds=31)
-    runtime.sweep(desk.backends, agents=toy.AGENTS)
-    assert [topic for topic, _ in desk.sent] == ["task"]
+    assert swept(desk, *after(desk.last(job)["not_before"], 31, 62, 600, 631)) == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("until", ["toy_effect", "toy_graph"], ids=["heavy", "light"])
+def test_rule_4_a_lease_that_ran_out_asks_for_one_machine(desk: Desk, until: str) -> None:
+    """A function that was ended for want of time or memory leaves its lease behind, and nothing else."""
+    job = desk.ask()
+    desk.run(job, until=until)
+    number = desk.last(job)["number"]
+    for attempts in (1, 2):
+        assert attempt._claim(desk.backends, job, number, None, toy.AGENTS)
+        desk.sent.clear()
+        assert swept(desk, *after(desk.time, 59, 60, 120, 659, 660)) == [0, 1, 1, 1, 2]
+        assert desk.last(job)["attempt"] == attempts
+    desk.sent.clear()
+    desk.step({"job_id": job, "step": number})
+    assert desk.steps(job)[number]["state"] == "succeeded"
+
+
+def test_rule_4_only_parts_whose_machines_are_gone_are_asked_for_again(desk: Desk) -> None:
+    job = desk.ask()
+    desk.run(job, until="toy_confounders")
+    number, queued = desk.last(job)["number"], desk.last(job)["queued_at"]
+    desk.sent.clear()
+    assert attempt._claim(desk.backends, job, number, 0, toy.AGENTS)
+    assert swept(desk, *after(queued, 31, 59)) == [0, 0]
+    assert swept(desk, *after(queued, 61, 121, 599)) == [toy.PARTS] * 3
+
+
+def test_rule_8_what_was_too_large_for_a_function_is_tried_on_a_machine(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = desk.ask()
+    desk.run(job, until="toy_graph")
+    desk.sent.clear()
+    monkeypatch.setattr(toy, "work", lambda agent: (_ for _ in ()).throw(MemoryError))
+    body = {"job_id": job, "step": desk.last(job)["number"]}
+    with pytest.raises(CausalError):
+        desk.step(body)
+    assert desk.sent == []
+    assert swept(desk, *after(desk.last(job)["not_before"], 31)) == [1]
+    with pytest.raises(CausalError):
+        desk.step(body)
+    assert desk.steps(job)[body["step"]]["state"] == "failed"
+
+
+def test_rule_8_what_an_unforeseen_error_says_stays_with_the_data(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="causal_orchestrator")
+    job = desk.ask()
+
+    def work(agent: str) -> None:
+        raise ValueError("could not convert string to float: 'a cell'")
+
+    monkeypatch.setattr(toy, "work", work)
+    with pytest.raises(CausalError) as caught:
+        desk.step(desk.sent.pop()[1])
+    (death,) = desk.last(job)["deaths"]
+    assert re.fullmatch(r"ValueError at tests/test_runtime\.py:\d+ work \([0-9a-f]{8}\)", death)
+    assert "a cell" not in "".join(traceback.format_exception(caught.value)) + caplog.text
+    (line,) = [json.loads(r.getMessage()) for r in caplog.records if '"broke"' in r.getMessage()]
+    assert (line["job_id"], line["step"], line["frames"][-1]) == (
+        job,
+        0,
+        death[len("ValueError at ") : -len(" (01234567)")],
+    )
 
 
 def test_rule_4_a_late_attempt_changes_nothing(desk: Desk) -> None:
@@ -282,7 +372,7 @@ def test_rule_8_the_same_death_twice_is_permanent(desk: Desk) -> None:
     job = desk.ask("dies")
     desk.run(job, until="toy_graph")
     for _ in range(2):
-        with pytest.raises(RuntimeError):
+        with pytest.raises(CausalError):
             desk.step({"job_id": job, "step": desk.last(job)["number"]})
         desk.time += timedelta(minutes=5)
     assert (desk.last(job)["state"], desk.last(job)["error"]["code"]) == ("failed", "INTERNAL")
@@ -577,6 +667,39 @@ def test_a_document_that_cannot_be_read_stops_no_other_job(desk: Desk) -> None:
     desk.sent.clear()
     runtime.sweep(desk.backends, agents=toy.AGENTS)
     assert [body["job_id"] for _, body in desk.sent] == [own]
+
+
+def test_a_defect_at_one_job_stops_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="causal_orchestrator")
+    over = []
+    for _ in range(2):
+        over.append(job := desk.ask())
+        desk.run(job)
+        desk.backends.objects.create(f"t/{job}/orphan", b"late")
+    broken, own = desk.ask(), desk.ask()
+    desk.sent.clear()
+    load = runtime.load
+    monkeypatch.setattr(runtime, "load", lambda b, job: 1 // (job not in (broken, over[0])) and load(b, job))
+    desk.time += timedelta(seconds=31)
+    runtime.sweep(desk.backends, agents=toy.AGENTS)
+    assert [body["job_id"] for _, body in desk.sent] == [own]
+    desk.time += timedelta(days=1)
+    assert runtime.collect(desk.backends) == 1
+    told = [json.loads(r.getMessage()) for r in caplog.records if '"sweep_failed"' in r.getMessage()]
+    assert [(line["job_id"], line["error"]) for line in told] == [
+        (broken, "ZeroDivisionError"),
+        (over[0], "ZeroDivisionError"),
+    ]
+
+
+def test_a_deadline_stops_the_machine_that_was_asked_for(desk: Desk) -> None:
+    job = heavy_job(desk)
+    desk.time = desk.job(job)["deadline_at"]
+    runtime.sweep(desk.backends, agents=toy.AGENTS)
+    assert desk.job(job)["error"]["code"] == "DEADLINE"
+    assert desk.sent == [("cancel", {"job_id": job, "step": desk.last(job)["number"]})]
 
 
 def test_renewal_keeps_a_lease_and_ends_with_the_attempt(desk: Desk) -> None:

@@ -50,6 +50,7 @@ from causal_orchestrator.state import (
     holds,
     job_path,
     lease_path,
+    needs_machine,
     object_name,
     part_path,
     release,
@@ -116,8 +117,15 @@ def run(backends: Backends, job_id: str, number: int, *, part: int | None, agent
     if attempt is None:
         return
     started, outcome = backends.now(), "released"
+    told = {
+        "job_id": job_id,
+        "step": number,
+        "agent": attempt.step.agent,
+        "attempt": attempt.share.attempt,
+        "part": part,
+    }
     try:
-        with _renewing(backends, attempt):
+        with log.about(**told), _renewing(backends, attempt):
             outcome = _work(backends, attempt, agents[attempt.step.agent])
     except Fenced:
         outcome = "lost"
@@ -236,8 +244,13 @@ def _work(backends: Backends, attempt: Attempt, spec: Spec) -> str:
         _back(backends, attempt, None if exc.retriable else f"{exc.code}: {exc.message}"[:500])
         raise
     except Exception as exc:
-        _back(backends, attempt, f"{type(exc).__name__}: {exc}"[:500])
-        raise
+        frames = log.frames(exc)
+        said = hashlib.sha256(str(exc).encode(errors="replace")).hexdigest()[:8]
+        death = f"{type(exc).__name__} at {frames[-1]} ({said})"
+        log.event("broke", severity="ERROR", error=type(exc).__name__, frames=frames)
+        _back(backends, attempt, death)
+        # What it says may quote the data, and whoever catches it writes it into a log.
+        raise CausalError(death, code="INTERNAL") from None
     return "succeeded"
 
 
@@ -337,7 +350,7 @@ def _back(backends: Backends, attempt: Attempt, death: str | None) -> None:
     except Fenced:
         return
     back = attempt.read(found[attempt.path] or {})
-    if back.state == "queued" and attempt.part is None and not attempt.step.heavy:
+    if back.state == "queued" and attempt.part is None and not needs_machine(back):
         _call_again(backends, attempt, back)
 
 

@@ -11,16 +11,22 @@ import json
 import logging
 import re
 import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from causal_orchestrator.errors import InputError
 
 _LOGGER = logging.getLogger("causal_orchestrator")
 _PLACE = {"project": ""}
+_ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("about", default={})  # noqa: B039  never changed, only replaced
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LABELS = {"job_id": "job", "step": "step", "agent": "agent"}
 TRACE = re.compile(r"[0-9a-f]{32}")
+MAX_FRAMES = 20
 
 
 def connect(level: str, project: str = "") -> None:
@@ -55,7 +61,8 @@ def event(message: str, *, severity: str = "INFO", span: str | None = None, **fi
     """
     level = logging.getLevelName(severity)
     if _LOGGER.isEnabledFor(level):
-        _LOGGER.log(level, json.dumps(_line(message, severity, span, fields), sort_keys=True, default=str))
+        told = {**_ABOUT.get(), **fields}
+        _LOGGER.log(level, json.dumps(_line(message, severity, span, told), sort_keys=True, default=str))
 
 
 def _line(message: str, severity: str, span: str | None, fields: dict[str, Any]) -> dict[str, Any]:
@@ -70,6 +77,22 @@ def _line(message: str, severity: str, span: str | None, fields: dict[str, Any])
     if span is not None:
         line["logging.googleapis.com/spanId"] = span
     return line
+
+
+def frames(exc: BaseException) -> list[str]:
+    """Return where an exception came through, outermost first, and nothing of what it says: that may quote the data."""
+    found = traceback.extract_tb(exc.__traceback__)
+    return [f"{'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno} {frame.name}" for frame in found][-MAX_FRAMES:]
+
+
+@contextmanager
+def about(**fields: Any) -> Iterator[None]:
+    """Say of every line that is written inside what it is about."""
+    token = _ABOUT.set({**_ABOUT.get(), **fields})
+    try:
+        yield
+    finally:
+        _ABOUT.reset(token)
 
 
 def trace_id(job_id: str) -> str:

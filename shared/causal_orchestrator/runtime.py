@@ -10,7 +10,8 @@ to each of them (`MAX_ATTEMPTS`): so the loop of events and wake-ups cannot run 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from causal_orchestrator import attempt, coordinator, downloads, ledger, log, no
 from causal_orchestrator.agents import AGENTS, FIRST, JobView, Spec
 from causal_orchestrator.asking import asker
 from causal_orchestrator.backends.ports import Backends, Document, Found, Writes
-from causal_orchestrator.errors import Busy, CausalError, Fenced, InputError, NotFound, StorageError
+from causal_orchestrator.errors import Busy, CausalError, Fenced, InputError, NotFound, Retriable, StorageError
 from causal_orchestrator.question import Question, canonical_json
 from causal_orchestrator.question import ask as make_question
 from causal_orchestrator.state import (
@@ -34,13 +35,16 @@ from causal_orchestrator.state import (
     Lease,
     Part,
     Pause,
+    Sent,
     Step,
     await_input,
     end,
     job_path,
     lease_path,
+    needs_machine,
     part_path,
     reopen,
+    sent_path,
     step_path,
     take_answer,
     touch,
@@ -125,15 +129,58 @@ def _allowance(question: Question) -> timedelta:
     return timedelta(minutes=question.preferences.budget.max_minutes)
 
 
-def _send(backends: Backends, step: Step) -> None:
-    """Send a queued step (or its parts) on its way; what is lost here is sent again by the sweeper."""
+def _send(backends: Backends, step: Step, shares: Sequence[Part] = ()) -> None:
+    """Send a queued step (or its parts) on its way; what is lost here is sent again by the sweeper.
+
+    `shares` are those that are waited for: the step, or parts of it; left out, nobody has tried any of them yet.
+    """
     try:
-        if step.heavy or step.parts:
+        if step.parts or needs_machine(step):
             backends.tasks.start(step.job, step.number, parts=step.parts)
+            _note(backends, step, _attempts(step, shares) or {str(k): 0 for k in range(max(1, step.parts))})
         else:
             backends.messages.publish(step.agent, {"job_id": step.job, "step": step.number})
-    except StorageError as exc:
+    except Retriable as exc:
         log.event("send_failed", job_id=step.job, step=step.number, agent=step.agent, error=exc.code)
+
+
+def _attempts(step: Step, shares: Sequence[Part]) -> dict[str, int]:
+    """Return the attempts of a step (under 0), or of parts of it."""
+    return {str(share.number if step.parts else 0): share.attempt for share in shares}
+
+
+def _note(backends: Backends, step: Step, attempts: Mapping[str, int]) -> None:
+    """Note that machines were asked for, unless the job has moved on meanwhile."""
+    above, path = job_path(step.job), sent_path(step.job, step.number)
+    sent = Sent(at=backends.now(), parts=step.parts, attempts=attempts)
+
+    def change(found: Found) -> Writes:
+        job = read_job(found[above])
+        stands = job is not None and job.state == "open" and job.steps == step.number + 1
+        return {path: sent.document()} if stands else {}
+
+    commit(backends, [above, path], change)
+
+
+def _remind(backends: Backends, step: Step, shares: Sequence[Part], patience: timedelta) -> None:
+    """Send a step again for the sake of these `shares`, unless the machines that they need are on their way."""
+    if shares and not _coming(backends, step, shares, patience):
+        _send(backends, step, shares)
+
+
+def _coming(backends: Backends, step: Step, shares: Sequence[Part], patience: timedelta) -> bool:
+    """Say whether machines were asked for since each of these shares was last tried, and may still come.
+
+    Without any `patience` (at the start of a process) nothing counts as asked for.
+    """
+    if not patience or not (step.parts or needs_machine(step)):
+        return False
+    found = backends.documents.get(sent_path(step.job, step.number))
+    if found is None:
+        return False
+    sent = Sent.model_validate(found)
+    asked = sent.parts == step.parts and _attempts(step, shares).items() <= sent.attempts.items()
+    return asked and backends.now() - sent.at < MACHINE_AFTER
 
 
 # --- coordinating -------------------------------------------------------------------------------------------------
@@ -182,26 +229,14 @@ def _push(backends: Backends, step: Step, patience: timedelta) -> None:
     if broken:
         _fail_for_parts(backends, step, broken[0])
     elif parts and all(part.state == "succeeded" for part in parts):
-        _reduce(backends, step)
-    elif any(_overdue(step, share, now, patience) for share in waiting):
-        _send(backends, step)
+        _remind(backends, step.change(parts=0), [step], patience)
+    else:
+        _remind(backends, step, [share for share in waiting if _overdue(share, now, patience)], patience)
 
 
-def _overdue(step: Step, share: Part, now: datetime, patience: timedelta) -> bool:
-    """Say whether a step, or a part of it, has waited too long since it was sent, or since it has rested.
-
-    What was sent to a machine of its own is waited for as long as one may take to come. What rested after a failure was
-    sent to none, and without any `patience` (at the start of a process) nothing counts as sent.
-    """
-    if share.not_before is not None:
-        return now - share.not_before >= patience
-    coming = bool(patience) and (step.heavy or step.parts > 0)
-    return now - share.queued_at >= (max(patience, MACHINE_AFTER) if coming else patience)
-
-
-def _reduce(backends: Backends, step: Step) -> None:
-    """Send a step whose parts have all succeeded."""
-    _send(backends, step.change(parts=0))
+def _overdue(share: Part, now: datetime, patience: timedelta) -> bool:
+    """Say whether a step, or a part of it, has waited too long since it was queued, or since it has rested."""
+    return now - (share.not_before or share.queued_at) >= patience
 
 
 def _fail_for_parts(backends: Backends, step: Step, part: Part) -> None:
@@ -400,7 +435,18 @@ def _end(
             return {}
         return {path: end(current, state, now=now, error=error).document(), **_voided(found, ours, now)}
 
-    commit(backends, [path, *ours], change)
+    found, op = commit(backends, [path, *ours], change)
+    if last.state not in ENDED_STEP and (found[path] or {}).get("op") == op:
+        _stop(backends, last)
+
+
+def _stop(backends: Backends, step: Step) -> None:
+    """Stop the machines that were asked for a step; one that goes on all the same finds that it no longer counts."""
+    try:
+        if backends.documents.get(sent_path(step.job, step.number)) is not None:
+            backends.tasks.cancel(step.job, step.number)
+    except StorageError as exc:
+        log.event("stop_failed", severity="WARNING", job_id=step.job, step=step.number, error=exc.code)
 
 
 # --- running a step -----------------------------------------------------------------------------------------------
@@ -459,8 +505,6 @@ def cancel(backends: Backends, job_id: str, *, tenant: str) -> Job:
     while job.state in LIVE_JOB:
         _end(backends, job, steps[-1], "cancelled", None)
         job, steps = get_job(backends, job_id, tenant=tenant)
-    if job.state == "cancelled" and steps[-1].heavy | (steps[-1].parts > 0):
-        backends.tasks.cancel(job_id, steps[-1].number)
     return job
 
 
@@ -562,7 +606,7 @@ def _remove(backends: Backends, job_id: str) -> None:
     if job.source.get("kind") == "object":
         backends.objects.delete(str(job.source["name"]))
     downloads.forget(backends, job.source, tenant=job.tenant)
-    collections = [f"{job_path(job_id)}/leases", *ledger.collections(job_id)]
+    collections = [f"{job_path(job_id)}/leases", f"{job_path(job_id)}/sent", *ledger.collections(job_id)]
     collections += [f"{step_path(job_id, step.number)}/parts" for step in steps if step.parts]
     doomed = [path for name in collections for path, _ in backends.documents.list(name)]
     doomed += [step_path(job_id, step.number) for step in steps]
@@ -621,39 +665,50 @@ def reject(backends: Backends, source: str, delivery: str, *, code: str, message
 def sweep(backends: Backends, *, agents: Agents = AGENTS, patience: timedelta = RESEND_AFTER) -> int:
     """Look at every job that is not done: end what is past its deadline, send again what is overdue or died.
 
-    A step that has been queued for longer than `patience` (`MACHINE_AFTER` where it needs a machine of its own) is
-    overdue. Returns the number of live jobs. Needs nothing
-    but the documents, and may run twice at once.
+    A step that has been queued for longer than `patience` is overdue; machines that were asked for are waited for as
+    long as `MACHINE_AFTER`. Returns the number of live jobs. Needs nothing but the documents, and may run twice at once.
     """
     live, began = 0, backends.now()
     for document in pages(backends, "jobs", {"done": False}):
         job = str(document["id"])
         live += document["state"] in LIVE_JOB
-        try:
+        with _apart(job):
             if document["state"] == "erased":
                 _remove(backends, job)
             else:
-                _reclaim(backends, job)
+                _reclaim(backends, job, patience)
                 coordinate(backends, job, agents=agents, patience=patience)
-        except CausalError as exc:
-            log.event("sweep_failed", job_id=job, error=exc.code)
     notify.catch_up(backends)
     log.event("sweep", live=live, seconds=round((backends.now() - began).total_seconds(), 3))
     return live
 
 
-def _reclaim(backends: Backends, job_id: str) -> None:
-    """Send again a running step (or part) whose lease has run out; the next claim takes it over."""
+@contextmanager
+def _apart(job_id: str) -> Iterator[None]:
+    """Keep whatever is wrong with one job from those that are looked at after it."""
+    try:
+        yield
+    except Exception as exc:
+        code = exc.code if isinstance(exc, CausalError) else type(exc).__name__
+        log.event("sweep_failed", severity="ERROR", job_id=job_id, error=code, frames=log.frames(exc))
+
+
+def _reclaim(backends: Backends, job_id: str, patience: timedelta) -> None:
+    """Send again a running step (or part) whose lease has run out; the next claim takes it over.
+
+    It goes to a machine of its own: what a function could not finish may have lacked time or memory there.
+    """
     job, steps = load(backends, job_id)
     if job is None or job.state != "open" or not steps:
         return
     last = steps[-1]
     if last.state == "running" and _expired(backends, last, None):
-        _reduce(backends, last)
+        _remind(backends, last.change(parts=0, heavy=True), [last], patience)
     elif last.state == "queued" and last.parts:
-        running = [part for part in parts_of(backends, last) if part.state == "running"]
-        if any(_expired(backends, last, part.number) for part in running):
-            _send(backends, last)
+        parts, now = parts_of(backends, last), backends.now()
+        lost = [part for part in parts if part.state == "running" and _expired(backends, last, part.number)]
+        late = [part for part in parts if part.state == "queued" and _overdue(part, now, patience)]
+        _remind(backends, last, [*lost, *late] if lost else [], patience)
 
 
 def _expired(backends: Backends, step: Step, part: int | None) -> bool:
@@ -667,17 +722,27 @@ def collect(backends: Backends) -> int:
     An object is an orphan if no committed result names it: its writer died, or was late. A day after a job's end no
     writer can still be at work.
     """
-    now, removed = backends.now(), 0
+    old, removed = backends.now() - ORPHAN_AGE, 0
     for document in pages(backends, "jobs", {"done": True, "collected": False}):
-        job, steps = load(backends, str(document["id"]))
-        if job is not None and job.ended_at is not None and now - job.ended_at >= ORPHAN_AGE:
-            kept = _pinned_names(backends, steps)
-            removed += _delete(backends, [n for n in backends.objects.list(f"{job.tenant}/{job.id}/") if n not in kept])
-            _settle(backends, job_path(job.id), {"collected": True})
+        with _apart(str(document["id"])):
+            if document["ended_at"] is not None and document["ended_at"] <= old:
+                removed += _tidy(backends, str(document["id"]))
     for document in pages(backends, "receipts", {"settled": False}):
-        if now - document["erased_at"] >= ORPHAN_AGE:
-            removed += _delete(backends, backends.objects.list(f"{document['tenant']}/{document['job']}/"))
-            _settle(backends, f"receipts/{document['job']}", {"settled": True})
+        with _apart(str(document["job"])):
+            if document["erased_at"] <= old:
+                removed += _delete(backends, backends.objects.list(f"{document['tenant']}/{document['job']}/"))
+                _settle(backends, f"receipts/{document['job']}", {"settled": True})
+    return removed
+
+
+def _tidy(backends: Backends, job_id: str) -> int:
+    """Remove the orphans of an ended job."""
+    job, steps = load(backends, job_id)
+    if job is None:
+        return 0
+    kept = _pinned_names(backends, steps)
+    removed = _delete(backends, [n for n in backends.objects.list(f"{job.tenant}/{job.id}/") if n not in kept])
+    _settle(backends, job_path(job.id), {"collected": True})
     return removed
 
 

@@ -137,6 +137,15 @@ class Lease(State):
     op: str = ""
 
 
+class Sent(State):
+    """When machines were last asked for: for how many parts (0: the whole), and the attempt that each had come to."""
+
+    at: datetime
+    parts: int
+    attempts: Mapping[str, int]
+    op: str = ""
+
+
 class Job(State):
     """A question and the life of its answer. Counters only grow.
 
@@ -201,6 +210,11 @@ def part_path(job: str, step: int, part: int) -> str:
 def lease_path(job: str, step: int, part: int | None = None) -> str:
     """Return where the lease of a step or of a part stands."""
     return f"jobs/{job}/leases/{step:04d}" + ("" if part is None else f"-{part:04d}")
+
+
+def sent_path(job: str, step: int) -> str:
+    """Return where it stands when a machine was last asked for a step."""
+    return f"jobs/{job}/sent/{step:04d}"
 
 
 def asked_path(job: str, prompt: str) -> str:
@@ -298,6 +312,11 @@ def exhaust(step: Any, *, now: datetime) -> Any:
 def void(step: Any, *, now: datetime) -> Any:
     """Cancel a step that has not ended; one that has stays as it is."""
     return step if step.state in ENDED_STEP else step.change(state="cancelled", ended_at=now)
+
+
+def needs_machine(step: Step) -> bool:
+    """Say whether a step is for a machine of its own: a heavy one, and one for which a function's memory was too small."""
+    return step.heavy or any(death.startswith(MemoryError.__name__) for death in step.deaths)
 
 
 # --- jobs ---------------------------------------------------------------------------------------------------------

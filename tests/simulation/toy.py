@@ -42,6 +42,10 @@ TRAITS = (
 PARTS = 3
 
 
+class Death(Exception):
+    """An end that nobody foresaw, always the same."""
+
+
 def work(agent: str) -> None:
     """Be replaced by the simulated world: virtual work of an agent, and the world's failures inside one."""
 
@@ -102,7 +106,7 @@ def _repair(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
 
 def _graph(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
     if has(job, "dies"):
-        raise RuntimeError("toy: killed by the data")
+        raise Death
     decision = "REVIEW" if has(job, "review") else "ACCEPT"
     name = _digest(job, step, _of(job, "toy_profile"))
     return Graph(nodes=("t", "x"), edges=(), discovery_method=name, gate=Gate(decision=decision, confidence=0.5)), {}
@@ -138,7 +142,7 @@ def _effect(job: JobView, step: Turn, read: Reader, ask: Ask) -> Made:
     read(["t", "y"], "all")
     work(step.agent)
     if has(job, "die_hard"):
-        raise RuntimeError("toy: always the same end")
+        raise Death
     note = _digest(job, step, _of(job, "toy_design"), job.plan_sha256)
     return Effects(effects=(), primary=None, selection=Selection(strategy=note, headline=None, preferred=None)), {}
 
