@@ -1,0 +1,120 @@
+"""Notes beside an estimate: few clusters, extreme weights, and what the weights leave apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special
+
+import causal_orchestrator as co
+from causal_orchestrator.numerics.balance import heaviest_share, moments_apart
+from causal_orchestrator.numerics.inference import effective_clusters
+
+EXACT = 1e-12  # sums of small integers
+
+
+def trial(groups: int, size: int, treated: int, **changed: Any) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(groups), size)
+    t = (rng.permutation(groups) < treated)[g] * 1.0
+    y = t + rng.standard_normal(groups)[g] + rng.standard_normal(len(g))
+    return pd.DataFrame({"t": t, "y": y, "g": g, **changed})
+
+
+CLUSTERED = co.Question(treatment="t", outcome="y", cluster="g", randomized=True)
+
+
+def kang_schafer(n: int, *, wrong: bool) -> pd.DataFrame:
+    """Return Kang & Schafer's (2007) design, the covariates as they act or as they are seen."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((n, 4))
+    y = 210 + 27.4 * z[:, 0] + 13.7 * z[:, 1:].sum(axis=1) + rng.standard_normal(n)
+    t = (rng.random(n) < special.expit(z @ [-1, 0.5, -0.25, -0.1])) * 1.0
+    seen = np.column_stack([np.exp(z[:, 0] / 2), z[:, 1] / (1 + np.exp(z[:, 0])) + 10, (z[:, 0] * z[:, 2] / 25 + 0.6) ** 3, (z[:, 1] + z[:, 3] + 20) ** 2])  # fmt: skip
+    return pd.DataFrame(seen if wrong else z, columns=list("abcd")).assign(t=t, y=y)
+
+
+OBSERVED = co.Question(treatment="t", outcome="y", covariates=["a", "b", "c", "d"])
+
+
+# --- clusters -------------------------------------------------------------------------------------------------------
+
+
+def test_equal_clusters_half_of_them_treated_all_count() -> None:
+    g = np.repeat(np.arange(20), 5)
+    assert effective_clusters((g % 2) * 1.0, g) == pytest.approx(20, abs=EXACT)
+
+
+def test_few_treated_clusters_count_for_little_more_than_themselves() -> None:
+    g = np.repeat(np.arange(50), 4)
+    # Parts (0.94²)² for three and (0.06²)² for 47, by hand: (3a + 47b)²/(3a² + 47b²), a = 0.94², b = 0.06².
+    a, b = 0.94**2, 0.06**2
+    assert effective_clusters((g < 3) * 1.0, g) == pytest.approx((3 * a + 47 * b) ** 2 / (3 * a**2 + 47 * b**2))
+
+
+def test_one_large_cluster_leaves_few() -> None:
+    g = np.repeat(np.arange(10), [910, *[10] * 9])
+    assert effective_clusters((g % 2) * 1.0, g) < 3
+
+
+@pytest.mark.parametrize(("shape", "few"), [((12, 50, 6), True), ((60, 20, 3), True), ((60, 20, 30), False)])
+def test_an_estimate_with_few_clusters_says_so(shape: tuple[int, int, int], few: bool) -> None:
+    found = co.estimate("difference_in_means", trial(*shape), CLUSTERED)
+    check = found.diagnostics["effective clusters"]
+    assert f"{shape[0]} clusters" in check["detail"]
+    assert any("few clusters" in note for note in found.notes) is few
+    assert (check["value"] < check["threshold"]) is few
+
+
+def test_without_clustered_errors_nothing_is_said_of_clusters() -> None:
+    frame = trial(12, 50, 6)
+    bare = co.estimate("difference_in_means", frame, CLUSTERED.model_copy(update={"cluster": None}))
+    unclustered = co.estimate("difference_in_means", frame, CLUSTERED, se="welch")
+    for found in (bare, unclustered):
+        assert "effective clusters" not in found.diagnostics
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+def test_the_heaviest_hundredth_by_hand() -> None:
+    weights = np.ones(200)
+    weights[7] = 100.0
+    assert heaviest_share(weights) == pytest.approx((101 / 299, 0.01))
+    assert heaviest_share(np.ones(20)) == (0.05, 0.05)
+
+
+@pytest.mark.parametrize("method", ["ipw", "regression_adjustment"])
+def test_under_kang_and_schafer_wrong_covariates_are_told_by_what_they_leave_apart(method: str) -> None:
+    told = {wrong: co.estimate(method, kang_schafer(4_000, wrong=wrong), OBSERVED) for wrong in (True, False)}
+    assert any("apart" in note for note in told[True].notes)
+    assert told[False].notes == ()
+
+
+def test_extreme_weights_are_told_with_the_smallest_propensity() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(2_000)
+    frame = pd.DataFrame({"x": x, "t": (rng.random(2_000) < special.expit(3 * x)) * 1.0, "y": rng.standard_normal(2_000)})  # fmt: skip
+    found = co.estimate("ipw", frame, co.Question(treatment="t", outcome="y", covariates=["x"]))
+    (note,) = [note for note in found.notes if "extreme weights" in note]
+    assert "smallest propensity" in note
+    mild = co.estimate("ipw", frame.assign(t=rng.integers(0, 2, 2_000)), co.Question(treatment="t", outcome="y", covariates=["x"]))  # fmt: skip
+    assert not [note for note in mild.notes if "extreme weights" in note]
+
+
+def test_squares_that_cannot_differ_are_not_looked_at() -> None:
+    arm = np.arange(100) % 2 == 0
+    assert moments_apart(np.zeros((100, 2)), arm, np.ones(100))[2] == ()
+    assert moments_apart((np.arange(100) % 3 == 0)[:, None] * 1.0, arm, np.ones(100))[2] == ()
+
+
+def test_a_square_that_is_apart_is_named_beyond_chance() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((2_000, 3))
+    arm = rng.random(2_000) < special.expit(x[:, 1] ** 2 - 1)
+    value, chance, columns = moments_apart(x, arm, np.ones(2_000))
+    assert columns == (1,)
+    assert value > max(chance, 0.1)
