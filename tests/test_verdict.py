@@ -217,6 +217,89 @@ def test_a_suspected_covariate_limits_only_where_it_is_used():
     assert judge("randomized", exploration=leaky, effects=unused).verdict.decision == "answer"
 
 
+def explored(*suspicions, warnings=()):
+    return Exploration(quality_score=90, quality_parts={}, suspicions=suspicions, warnings=warnings)
+
+
+def gate(judgement, name):
+    return next((d for d in judgement.diagnostics if d.name == name), None)
+
+
+def test_words_that_contradict_the_treatment_limit_and_slips_do_not():
+    denies = Suspicion(column="arm", kind="contradicts_treatment", score=0.95, reason="its words say control in 9 rows")
+    found = judge("randomized", exploration=explored(denies)).verdict
+    assert (found.decision, found.codes) == ("limited", ("LABELS_CONTRADICT",))
+    assert "'arm' contradicts the treatment" in found.caps[0]
+    assert "reference_level" in found.would_help[0]
+    slip = denies.model_copy(update={"score": 0.3})
+    assert judge("randomized", exploration=explored(slip)).verdict.decision == "answer"
+
+
+def test_labels_that_could_not_be_read_are_said_not_to_be_checked():
+    note = Note(code="LABELS_NOT_CHECKED", message="there are three arms", severity="info")
+    found = judge("randomized", exploration=explored(warnings=(note,)))
+    assert found.verdict.decision == "answer"
+    assert gate(found, "labels").passed is None
+    assert "not checked: there are three arms" in gate(found, "labels").detail
+
+
+def test_spillover_limits_with_the_way_out_and_without_groups_is_not_checked():
+    reached = sensitivities(check("interference", passed=False, gate_p_value=1e-5))
+    found = judge("randomized", sensitivities=reached).verdict
+    assert (found.decision, found.codes) == ("limited", ("INTERFERENCE",))
+    assert "network" in found.would_help[0]
+    assert judge("randomized", sensitivities=sensitivities(check("interference", gate_p_value=0.2))).verdict.decision == "answer"  # fmt: skip
+    bare = judge("randomized")
+    assert bare.verdict.decision == "answer"
+    assert gate(bare, "interference").passed is None
+    assert "not checked: no column names the groups" in gate(bare, "interference").detail
+
+
+def test_where_whole_groups_are_treated_spillover_is_not_checked_for_that_reason():
+    grouped = plan("randomized", question=Question(treatment="t", outcome="y", cluster="g", randomized=True))
+    note = Note(code="NOT_APPLICABLE", message="Spillover within groups: whole groups are treated or not", severity="info")  # fmt: skip
+    found = judge(plan=grouped, sensitivities=Sensitivities(results=sensitivities().results, warnings=(note,)))
+    assert found.verdict.decision == "answer"
+    assert "whole groups" in gate(found, "interference").detail
+
+
+@pytest.mark.parametrize(("value", "decision", "passed"), [(60.0, "answer", True), (12.0, "answer", False), (7.0, "limited", False)])  # fmt: skip
+def test_few_effective_clusters_are_a_note_below_forty_and_limit_below_ten(value, decision, passed):
+    told = Diagnostic(name="effective clusters", value=value, threshold=40.0, detail="50 clusters count like few")
+    found = judge("randomized", effects=effects(effect(diagnostics={"effective clusters": told})))
+    assert found.verdict.decision == decision
+    assert gate(found, "clusters").passed is passed
+    assert gate(judge("randomized"), "clusters") is None
+
+
+@pytest.mark.parametrize("name", ["heaviest hundredth", "squares and products"])
+def test_what_the_weights_do_is_a_note(name):
+    told = Diagnostic(name=name, value=0.3, threshold=0.1, detail="30 % of the weight")
+    found = judge(effects=effects(effect(diagnostics={name: told})))
+    assert found.verdict.decision == "answer"
+    assert gate(found, "weights" if "heaviest" in name else "moments").passed is False
+
+
+def compared(other, error):
+    """Return the effects of a primary and another method with the joint error of their difference."""
+    row = {"method": "aipw", "std_error": error}
+    agreement = {"groups": [["ols"], ["aipw"]], "differences": {"reference": "ols", "rows": [row]}}
+    found = effects(effect(half=0.5), effect(other, half=0.5, method="aipw", role="planned"))
+    return found.model_copy(update={"selection": found.selection.model_copy(update={"agreement": agreement})})
+
+
+def test_methods_are_compared_by_the_error_of_their_difference():
+    # They differ by 0.18 SD and 0.1 SD is allowed; with an error of 0.36, as if independent, nothing is found.
+    assert judge(effects=compared(1.9, 0.05)).verdict.codes == ("DISAGREEMENT",)
+    assert judge(effects=compared(1.9, 0.6)).verdict.decision == "answer"
+    assert judge(effects=effects(effect(), effect(1.9, method="aipw", role="planned"))).verdict.decision == "answer"
+
+
+def test_a_small_difference_counts_where_it_changes_what_is_said_of_zero():
+    assert judge(effects=compared(1.2, 0.02)).verdict.decision == "answer"
+    assert judge(effects=compared(0.45, 0.02)).verdict.codes == ("DISAGREEMENT",)
+
+
 def test_methods_that_disagree_limit():
     far = effects(effect(), effect(4.0, method="aipw", role="planned"))
     assert judge(effects=far).verdict.codes == ("DISAGREEMENT",)

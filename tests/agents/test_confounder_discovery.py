@@ -130,6 +130,12 @@ def test_a_suspect_that_was_named_is_kept_and_warned_about() -> None:
     assert warning.columns == ("b",)
 
 
+def test_a_label_of_the_arms_that_contradicts_the_treatment_is_left_out_though_named() -> None:
+    found = confounders(named=True, found=suspects("b", "contradicts_treatment", 0.95))
+    assert "b" not in found.recommended
+    assert "names the arms" in found.excluded["b"]
+
+
 def test_a_weak_suspicion_changes_nothing() -> None:
     assert confounders(found=suspects("b", score=0.3)).recommended == ("a", "b", "c")
 

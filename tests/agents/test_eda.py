@@ -135,3 +135,40 @@ def test_the_result_survives_json() -> None:
     found = explore(frame)
     text = json.dumps(found.model_dump(mode="json"), allow_nan=False)
     assert Exploration.model_validate_json(text) == found
+
+
+def test_a_column_of_words_that_contradicts_the_treatment_is_found_and_one_that_agrees_is_not() -> None:
+    frame = table()
+    words = np.where(frame["coaching"] == 1, "coaching", "no coaching")
+    wrong = np.where(np.arange(400) % 5 == 0, words[::-1], words)
+    found = explore(frame.assign(arm=wrong, group=words))
+    denying = [s for s in found.suspicions if s.kind == "contradicts_treatment"]
+    assert [s.column for s in denying] == ["arm"]
+    assert denying[0].score > 0.5
+    assert "'coaching' codes as treated" in denying[0].reason
+
+
+def test_a_slip_is_told_and_weighs_little() -> None:
+    frame = table(1_000)
+    words = np.where(frame["coaching"] == 1, "coaching", "no coaching")
+    words[0] = "no coaching" if words[0] == "coaching" else "coaching"
+    (found,) = [s for s in explore(frame.assign(arm=words)).suspicions if s.kind == "contradicts_treatment"]
+    assert found.score < 0.5
+
+
+def test_the_instruments_label_does_not_contradict_the_treatment_that_was_taken_up() -> None:
+    rng = np.random.default_rng(1)
+    frame = table(1_000).assign(lottery=rng.integers(0, 2, 1_000))
+    frame["coaching"] = frame["lottery"] * (rng.random(1_000) < 0.8)
+    frame["arm"] = np.where(frame["lottery"] == 1, "treated", "control")
+    alone = explore(frame)
+    beside = explore(frame, ROLES.model_copy(update={"instruments": ("lottery",)}))
+    kinds = [{s.kind for s in found.suspicions if s.column == "arm"} for found in (alone, beside)]
+    assert "contradicts_treatment" in kinds[0]
+    assert "contradicts_treatment" not in kinds[1]
+
+
+def test_a_treatment_of_three_levels_has_no_label_to_be_held_against_it() -> None:
+    frame = table().assign(coaching=np.arange(400) % 3)
+    assert "LABELS_NOT_CHECKED" in {note.code for note in explore(frame).warnings}
+    assert "LABELS_NOT_CHECKED" not in {note.code for note in explore(table()).warnings}
