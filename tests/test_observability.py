@@ -23,7 +23,7 @@ from tests.simulation.invariants import fake_table
 from tests.test_runtime import Desk
 
 from causal_orchestrator import log, reader, runtime, tracing
-from causal_orchestrator.errors import InputError
+from causal_orchestrator.errors import CausalError, InputError
 from causal_orchestrator.question import Question
 
 CANARY = 7_654_321.125
@@ -130,7 +130,7 @@ def test_an_attempt_that_failed_stands_beside_the_one_that_did_not(
         _, body = desk.sent.pop(0)
         try:
             desk.step(body)
-        except ConnectionError:
+        except CausalError:
             desk.time = desk.time.replace(minute=desk.time.minute + 5)
         desk.coordinate(job)
     found = spans.get_finished_spans()

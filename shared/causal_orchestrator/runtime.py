@@ -688,6 +688,8 @@ def _apart(job_id: str) -> Iterator[None]:
     """Keep whatever is wrong with one job from those that are looked at after it."""
     try:
         yield
+    except Retriable as exc:
+        log.event("sweep_failed", job_id=job_id, error=exc.code)
     except Exception as exc:
         code = exc.code if isinstance(exc, CausalError) else type(exc).__name__
         log.event("sweep_failed", severity="ERROR", job_id=job_id, error=code, frames=log.frames(exc))
