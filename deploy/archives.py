@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+READABLE = 0o644  # by whoever builds, too
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date that an archive can hold; a real one would change the hash
 
 
@@ -26,9 +27,11 @@ def pack(folder: Path, out: Path) -> Path:
         digest.update(b"%d %s %d " % (len(name), name, len(data)) + data)
     target = out / folder.name / f"{digest.hexdigest()[:32]}.zip"
     target.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(target, "w") as archive:
         for path in files:
-            archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH), path.read_bytes())
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH)
+            entry.external_attr, entry.compress_type = READABLE << 16, zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
     return target
 
 

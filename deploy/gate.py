@@ -21,7 +21,7 @@ RTOL = 1e-9  # what the same analysis may differ by from one type of machine to 
 COMPARED = ("identification", "treatment_effects", "sensitivity_results", "verdict")
 LIMIT_SECONDS = 600.0  # a cold start of every function included
 LOOK_SECONDS = 3.0
-LIVE = {"COMPLETED", "REJECTED", "FAILED", "CANCELLED"}
+ENDED = {"COMPLETED", "REJECTED", "FAILED", "CANCELLED"}
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
@@ -52,7 +52,7 @@ def ask(url: str, key: str, data: Path, question: Mapping[str, Any]) -> tuple[di
     began = time.monotonic()
     request = json.dumps({**question, "dataset": uploaded["dataset"]}).encode()
     job = _call(url + "/api/v1/jobs", key, request, "application/json")["job_id"]
-    while (status := _call(f"{url}/api/v1/jobs/{job}", key)["status"]) not in LIVE:
+    while (status := _call(f"{url}/api/v1/jobs/{job}", key)["status"]) not in ENDED:
         if time.monotonic() - began > LIMIT_SECONDS:
             raise RuntimeError(f"the job {job} is still {status} after {LIMIT_SECONDS:.0f} s")
         time.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""Stage what is deployed: each function's folder, a copy of the package beside it, and the lock that it names.
+"""Stage what is deployed: each function's folder, a copy of the package beside it, the lock that it names as requirements.
 
 ``python functions/stage.py OUT [NAME ...]`` writes ``OUT/NAME/`` for every function, or for those named. What lies
 there is what a deployment uploads, byte for byte, so a function whose folder did not change need not be deployed.
@@ -27,8 +27,9 @@ def stage(name: str, out: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(FUNCTIONS / name, target, ignore=LEFT_OUT)
     shutil.copytree(PACKAGE, target / PACKAGE.name, ignore=LEFT_OUT)
-    for lock in locks(target):
-        shutil.copy2(FUNCTIONS / lock, target)
+    # One file, since the platform looks for functions-framework in it, and brings one of its own if it finds none.
+    text = "".join((FUNCTIONS / lock).read_text(encoding="utf-8") for lock in locks(target))
+    (target / "requirements.txt").write_text(text, encoding="utf-8")
     return target
 
 

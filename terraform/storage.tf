@@ -8,6 +8,9 @@ locals {
     artifacts = { days = var.retention_days, class = "STANDARD" }
     sources   = { days = 180, class = "STANDARD" }
   }
+
+  reading = { for name, member in local.members : name => member if !contains(["upload_intake", "dead_letters"], name) }
+  writing = { for name in concat(keys(local.agents), ["api", "step_job"]) : name => local.members[name] }
 }
 
 resource "google_storage_bucket" "this" {
@@ -42,6 +45,18 @@ resource "google_storage_bucket" "this" {
     }
   }
 
+  # A page of another origin may put a file under an address that the service has signed, and nothing else.
+  dynamic "cors" {
+    for_each = each.key == "artifacts" && length(var.upload_origins) > 0 ? [var.upload_origins] : []
+
+    content {
+      origin          = cors.value
+      method          = ["PUT"]
+      response_header = ["Content-Type", "x-goog-content-length-range", "x-goog-if-generation-match"]
+      max_age_seconds = 3600
+    }
+  }
+
   dynamic "encryption" {
     for_each = var.kms_key == null ? [] : [var.kms_key]
 
@@ -60,9 +75,10 @@ resource "google_project_iam_member" "storage_announces" {
   member  = local.agents_of_google.storage
 }
 
-# Everyone reads and writes artifacts; only who erases or collects may delete.
+# Who looks at results or uploads reads artifacts, who computes or takes an upload writes them, and only who erases or
+# collects may delete.
 resource "google_storage_bucket_iam_member" "artifacts_read" {
-  for_each = local.members
+  for_each = local.reading
 
   bucket = google_storage_bucket.this["artifacts"].name
   role   = "roles/storage.objectViewer"
@@ -70,7 +86,7 @@ resource "google_storage_bucket_iam_member" "artifacts_read" {
 }
 
 resource "google_storage_bucket_iam_member" "artifacts_write" {
-  for_each = local.members
+  for_each = local.writing
 
   bucket = google_storage_bucket.this["artifacts"].name
   role   = "roles/storage.objectCreator"

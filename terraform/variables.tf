@@ -65,6 +65,17 @@ variable "api_invokers" {
   default     = ["allUsers"]
 }
 
+variable "upload_origins" {
+  description = "Origins of web pages (https://host) that may upload straight to the bucket, past the service."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for origin in var.upload_origins : can(regex("^https://[^/*]+$", origin))])
+    error_message = "An origin is https://host, without a path and without wildcards."
+  }
+}
+
 variable "api_idle_instances" {
   description = "Instances of the API that are kept warm; each costs while idle."
   type        = number
@@ -168,7 +179,7 @@ variable "recovery_days" {
 }
 
 variable "kms_key" {
-  description = "A key of one's own for buckets, topics, functions and the job; null for Google's."
+  description = "A key of one's own for buckets, topics, documents, secrets, images, functions and the job, which Google's service agents of these must be allowed to use; null for Google's."
   type        = string
   default     = null
 }

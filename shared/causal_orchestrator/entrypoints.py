@@ -34,7 +34,7 @@ MAX_HINT_BYTES = 2048
 FINALIZED = "google.cloud.storage.object.v1.finalized"
 JOB = re.compile(r"[0-9a-f]{32}")
 STEP_DOCUMENT = re.compile(r"jobs/([0-9a-f]{32})/steps/\d{4,9}")
-DONE, AGAIN = 0, 1
+DONE, FAILED = 0, 1
 
 
 @functions_framework.http
@@ -129,7 +129,7 @@ def on_task(environ: Mapping[str, str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 if nothing is left to do here, 1 if the platform is to try again.
+        The exit code: 0 if nothing is left to do here, 1 if it failed; the sweeper, not the platform, tries again.
     """
     values, backends = os.environ if environ is None else environ, _backends()
     try:
@@ -141,7 +141,7 @@ def on_task(environ: Mapping[str, str] | None = None) -> int:
         runtime.run_step(backends, job, step, part=part)
     except Exception as exc:
         log.event("task_failed", severity="ERROR", job_id=job, step=step, part=part, error=type(exc).__name__)
-        return AGAIN
+        return FAILED
     return DONE
 
 

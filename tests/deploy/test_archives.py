@@ -37,7 +37,9 @@ def test_only_what_changed_has_another_archive(tmp_path: Path) -> None:
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = (pack(staged(tmp_path / name) / "eda", tmp_path / f"{name}.out") for name in ("a", "later"))
     assert one.read_bytes() == other.read_bytes()
-    assert zipfile.ZipFile(one).namelist() == ["main.py", "package/a.py"]
+    entries = zipfile.ZipFile(one).infolist()
+    assert [entry.filename for entry in entries] == ["main.py", "package/a.py"]
+    assert {(entry.external_attr >> 16, entry.compress_type) for entry in entries} == {(0o644, zipfile.ZIP_DEFLATED)}
 
 
 def test_a_file_that_moves_is_a_change(tmp_path: Path) -> None:

@@ -38,7 +38,6 @@ MAX_DELIVERIES = 20
 FIRST_REST, LAST_REST = 0.05, 0.5  # seconds; ten to six hundred in the cloud
 DELIVERY_SECONDS = 120.0
 TASK_SECONDS = 120.0
-MAX_TASK_RETRIES = 3
 LOOK_SECONDS = 0.15
 PULL_SECONDS = 1.0
 DELIVERIES_AT_ONCE = 24
@@ -264,20 +263,16 @@ class Dispatcher:
     # --- executions ---------------------------------------------------------------------------------------------
 
     def _task(self, environment: Mapping[str, str]) -> None:
-        """Run one task of an execution as a process of its own, again if it fails."""
+        """Run one task of an execution as a process of its own, once: the deployment's job has no retries."""
         folder = self.deployment.build / "step_job"
         environ = {**at(folder, self.deployment.environ), "CAUSAL_HOME": f"{self.deployment.chosen.home}/job"}
-        for attempt in range(MAX_TASK_RETRIES + 1):
-            variables = {**environ, **environment, "CLOUD_RUN_TASK_ATTEMPT": str(attempt)}
-            with (folder / "log").open("ab") as log:
-                process = subprocess.run(
-                    [sys.executable, "main.py"], cwd=folder, env=variables, timeout=TASK_SECONDS, check=False,
-                    stdout=log, stderr=log,
-                )  # fmt: skip
-            with self.lock:
-                self.counts[f"task {process.returncode}"] += 1
-            if process.returncode == 0 or self.over.is_set():
-                return
+        with (folder / "log").open("ab") as log:
+            process = subprocess.run(
+                [sys.executable, "main.py"], cwd=folder, env={**environ, **environment, "CLOUD_RUN_TASK_ATTEMPT": "0"},
+                timeout=TASK_SECONDS, check=False, stdout=log, stderr=log,
+            )  # fmt: skip
+        with self.lock:
+            self.counts[f"task {process.returncode}"] += 1
 
 
 def _push(subscription: str, message: Any) -> Callable[[int], tuple[dict[str, str], bytes]]:

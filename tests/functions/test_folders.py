@@ -40,12 +40,8 @@ def test_a_function_is_a_sentence_and_one_import(name: str) -> None:
 
 def test_what_is_staged_is_the_function_the_package_and_its_lock(tmp_path: Path) -> None:
     folder = STAGE.stage("eda", tmp_path)
-    assert {path.name for path in folder.iterdir()} == {
-        "main.py",
-        "requirements.txt",
-        "science.lock",
-        "causal_orchestrator",
-    }
+    assert {path.name for path in folder.iterdir()} == {"main.py", "requirements.txt", "causal_orchestrator"}
+    assert (folder / "requirements.txt").read_bytes() == (FUNCTIONS / "science.lock").read_bytes()
     source, staged = ROOT / "shared" / "causal_orchestrator", folder / "causal_orchestrator"
     for path in source.rglob("*"):
         copied = staged / path.relative_to(source)
@@ -60,6 +56,13 @@ def test_a_functions_requirements_are_one_lock_with_hashes(name: str) -> None:
     assert lock == ("science.lock" if name in AGENTS or name == "step_job" else "light.lock")
     requirements = [line for line in (FUNCTIONS / lock).read_text().splitlines() if line and line[0].isalnum()]
     assert all("==" in line and line.endswith("\\") for line in requirements)
+
+
+@pytest.mark.parametrize("name", STAGE.names())
+def test_the_platform_finds_the_framework_that_is_locked_and_brings_no_other(name: str, tmp_path: Path) -> None:
+    """The buildpack looks for this line in requirements.txt itself and follows no reference."""
+    text = (STAGE.stage(name, tmp_path) / "requirements.txt").read_text(encoding="utf-8")
+    assert re.search(r"^functions-framework\b([^-]|$)", text, re.MULTILINE)
 
 
 def test_the_locks_agree_with_what_the_tests_ran_with() -> None:
@@ -82,5 +85,12 @@ def test_the_jobs_image_runs_as_nobody_from_hashed_requirements() -> None:
     stages = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
     assert len(stages) == 2
     assert re.search(r"^USER \d+", text, re.MULTILINE)
-    assert "--require-hashes" in text
+    assert "--require-hashes --only-binary :all:" in text
+    # What has one file to its name, in a lock for every machine, has its source alone.
+    entries = re.findall(
+        r"^([a-z0-9._-]+)==.*\n((?:    --hash=\S+.*\n)+)", (FUNCTIONS / "science.lock").read_text(), re.MULTILINE
+    )
+    assert len(entries) > 100
+    sources = [package for package, hashes in entries if hashes.count("--hash=") == 1]
+    assert re.findall(r"--no-binary (\S+)", text) == [",".join(sources)]
     assert not re.search(r"^(ADD|RUN .*(curl|wget))", text, re.MULTILINE)

@@ -6,12 +6,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
 from tests.terraform.configuration import ROOT, Module, read
 
-from causal_orchestrator.state import MAX_ATTEMPTS
+from causal_orchestrator.state import MAX_ATTEMPTS, Job
 
 MODULES = read()
 REFERENCE = re.compile(r"(?<![\w.\"/-])(data\.)?(google_\w+)\.(\w+)")
@@ -108,6 +109,50 @@ def test_every_subscription_has_a_dead_letter_or_is_one() -> None:
     assert policy["dead_letter_topic"] == "${module.dead_letter.topic}"
     assert MAX_ATTEMPTS < policy["max_delivery_attempts"] <= 100
     assert "retry_policy" in found["modules/topic:google_pubsub_subscription.this"]
+
+
+def test_a_message_is_not_delivered_again_while_its_function_may_still_be_at_work() -> None:
+    local, found = MODULES["."].locals(), dict(blocks("google_pubsub_subscription"))
+    agents = {agent["timeout"] for agent in local["agents"].values()}
+    pushed = {service["timeout"] for service in local["services"].values() if service["caller"] == "messages"}
+    assert (
+        found["modules/topic:google_pubsub_subscription.this"]["ack_deadline_seconds"]
+        == "${min(600, var.timeout + 60)}"
+    )
+    assert all(timeout + 60 <= 600 for timeout in agents | pushed)
+    assert MODULES["."].named("module")["topic"].body["timeout"] == "${local.functions[each.value].timeout}"
+    told = found["modules/dead_letter:google_pubsub_subscription.push"]["ack_deadline_seconds"]
+    assert told >= local["services"]["dead_letters"]["timeout"] + 60
+
+
+def test_as_many_requests_are_served_at_once_as_are_let_in() -> None:
+    """A stream of progress holds a thread for as long as its job takes."""
+    ((_, function),) = blocks("google_cloudfunctions2_function")
+    (service,) = function["service_config"]
+    assert service["max_instance_request_concurrency"] == "${var.concurrency}"
+    assert "THREADS                = tostring(var.concurrency)" in MODULES["modules/function"].text
+
+
+def test_pages_of_no_other_origin_may_upload_unless_they_are_named() -> None:
+    assert MODULES["."].named("variable")["upload_origins"].body["default"] == []
+    ((_, bucket),) = blocks("google_storage_bucket")
+    (cors,) = [d["cors"] for d in bucket["dynamic"] if "cors" in d]
+    assert cors["for_each"].startswith('${each.key == "artifacts" && length(var.upload_origins) > 0 ?')
+    (content,) = cors["content"]
+    assert (content["origin"], content["method"]) == ("${cors.value}", ["PUT"])
+    assert set(content["response_header"]) == {
+        "Content-Type",
+        "x-goog-content-length-range",
+        "x-goog-if-generation-match",
+    }
+
+
+def test_no_index_grows_at_one_end_alone() -> None:
+    """Sequential values in an index of their own bound a collection to 500 writes a second."""
+    held = MODULES["."].named("resource")["google_firestore_field.unindexed"].body["for_each"].values()
+    unindexed = {entry["field"] for entry in held if entry["collection"] == "jobs"}
+    times = {name for name, kind in Job.model_fields.items() if kind.annotation is datetime}
+    assert times <= unindexed
 
 
 def test_what_could_not_be_delivered_is_kept_and_told_to_the_function_that_gives_up() -> None:

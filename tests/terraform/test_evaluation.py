@@ -29,6 +29,8 @@ output "tables" {
     readers     = local.secret_readers
     environment = local.environment_variables
     members     = local.members
+    reading     = keys(local.reading)
+    writing     = keys(local.writing)
   }
 }
 
@@ -140,6 +142,12 @@ def test_a_secret_is_read_by_who_needs_it(evaluated: dict[str, Any]) -> None:
     assert readers["KAGGLE_KEY"] == {"dataset_fetcher"}
     assert readers["NOTIFY_KEY"] == {"api", "coordinator", "sweeper", "step_job"}
     assert "ANTHROPIC_API_KEY" not in readers
+
+
+def test_artifacts_are_read_and_written_by_who_needs_them(evaluated: dict[str, Any]) -> None:
+    tables = evaluated["tables"]
+    assert set(tables["writing"]) == {*AGENTS, "api", "step_job"}
+    assert set(tables["members"]) - set(tables["reading"]) == {"upload_intake", "dead_letters"}
 
 
 def test_documents_are_those_of_the_one_database(evaluated: dict[str, Any]) -> None:

@@ -39,7 +39,13 @@ resource "google_cloudfunctions2_function" "this" {
     max_instance_count               = var.max_instances
     ingress_settings                 = var.ingress
     all_traffic_on_latest_revision   = var.latest_gets_traffic
-    environment_variables            = merge(var.environment_variables, { CAUSAL_SERVICE_ACCOUNT = google_service_account.this.email, OTEL_SERVICE_NAME = var.name })
+
+    # functions-framework serves with a handful of threads unless it is told otherwise, whatever the platform lets in.
+    environment_variables = merge(var.environment_variables, {
+      CAUSAL_SERVICE_ACCOUNT = google_service_account.this.email
+      OTEL_SERVICE_NAME      = var.name
+      THREADS                = tostring(var.concurrency)
+    })
   }
 
   dynamic "event_trigger" {

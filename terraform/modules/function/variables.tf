@@ -81,7 +81,7 @@ variable "ingress" {
 }
 
 variable "environment_variables" {
-  description = "Its environment; CAUSAL_SERVICE_ACCOUNT is added."
+  description = "Its environment; CAUSAL_SERVICE_ACCOUNT, OTEL_SERVICE_NAME and THREADS are added."
   type        = map(string)
 }
 
