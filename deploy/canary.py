@@ -107,6 +107,11 @@ class Cloud:
     run: Callable[[Sequence[str]], str]
     get: Callable[[str, str], Any]
 
+    def services(self) -> set[str]:
+        """Return the services that are there."""
+        where = [f"--project={self.project}", f"--region={self.region}", "--format=json"]
+        return {entry["metadata"]["name"] for entry in json.loads(self.run(["run", "services", "list", *where]))}
+
     def revisions(self, service: str) -> tuple[str | None, str | None]:
         """Return the revision that has the most traffic and the one that was made last."""
         where = [f"--project={self.project}", f"--region={self.region}", "--format=json"]
@@ -142,12 +147,9 @@ class Cloud:
 
 def pin(cloud: Cloud, services: Sequence[str]) -> dict[str, str]:
     """Hold the traffic where it is and return each service's revision; a service that is not there yet has none."""
-    held = {}
-    for service in services:
-        try:
-            serving, latest = cloud.revisions(service)
-        except subprocess.CalledProcessError:
-            continue
+    held, there = {}, cloud.services()
+    for service in [name for name in services if name in there]:
+        serving, latest = cloud.revisions(service)
         revision = serving or latest
         if revision is not None:
             cloud.shift(service, {revision: 100})

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.terraform.configuration import read
 
 ROOT = Path(__file__).parents[2]
 BUILD: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"))
@@ -90,6 +91,29 @@ def test_every_lock_that_is_deployed_is_audited_and_written_down() -> None:
     assert set(audited.split()) == deployed
     assert "pip-audit" in text(STEPS["audit"])
     assert "cyclonedx-py" in text(STEPS["audit"])
+
+
+def test_the_first_deployment_makes_what_the_build_must_find() -> None:
+    script = (ROOT / "deploy" / "first.sh").read_text(encoding="utf-8")
+    resources = read()["."].named("resource")
+    targets = re.findall(r"-target='?([\w.]+)", script)
+    assert set(targets) <= set(resources)
+    assert {"google_storage_bucket.this", "google_artifact_registry_repository.this"} <= set(targets)
+    given = set(re.findall(r'-var="(\w+)=', script)) | {"environment"}
+    needed = {name for name, block in read()["."].named("variable").items() if "default" not in block.body}
+    assert needed <= given
+    for name in re.findall(r"(?:python3|sh) (\S+\.(?:py|sh))", script):
+        assert (ROOT / name).is_file(), name
+
+
+def test_production_may_fetch_the_image_that_staging_tried() -> None:
+    (pullers,) = [value for value in STEPS["deploy-staging"]["env"] if value.startswith("TF_VAR_image_pullers=")]
+    (member,) = json.loads(pullers.partition("=")[2])
+    assert re.fullmatch(
+        r"serviceAccount:service-\$_PRODUCTION_NUMBER@serverless-robot-prod\.iam\.gserviceaccount\.com", member
+    )
+    puller = read()["."].named("resource")["google_artifact_registry_repository_iam_member.puller"].body
+    assert puller["for_each"] == "${var.image_pullers}"
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="there is no shell")

@@ -70,7 +70,7 @@ class Platform:
     """Two services, of which one got a new revision; every new one answers as `errors` and `seconds` say."""
 
     def __init__(self, errors: int = 0, milliseconds: float = 100.0) -> None:
-        self.errors, self.milliseconds = errors, milliseconds
+        self.errors, self.milliseconds, self.away = errors, milliseconds, False
         self.traffic = {"api": {"api-1": 100}, "eda": {"eda-1": 100}}
         self.latest = {"api": "api-2", "eda": "eda-1"}
         self.history: list[tuple[str, dict[str, int]]] = []
@@ -79,9 +79,11 @@ class Platform:
     def run(self, arguments: Sequence[str]) -> str:
         if arguments[:2] == ["auth", "print-access-token"]:
             return "token\n"
-        service = arguments[3]
-        if service not in self.traffic:
+        if self.away:
             raise subprocess.CalledProcessError(1, "gcloud")
+        if arguments[2] == "list":
+            return json.dumps([{"metadata": {"name": name}} for name in self.traffic])
+        service = arguments[3]
         if arguments[2] == "describe":
             traffic = [{"revisionName": name, "percent": share} for name, share in self.traffic[service].items()]
             return json.dumps({"status": {"traffic": traffic, "latestReadyRevisionName": self.latest[service]}})
@@ -126,6 +128,13 @@ def test_a_good_release_gets_the_traffic_step_by_step() -> None:
 def test_a_bad_release_goes_back_at_the_first_step(platform: Platform) -> None:
     assert not platform.release()
     assert platform.history == [("api", {"api-2": 10, "api-1": 90}), ("api", {"api-1": 100})]
+
+
+def test_a_platform_that_does_not_answer_is_not_taken_for_one_without_services() -> None:
+    platform = Platform()
+    platform.away = True
+    with pytest.raises(subprocess.CalledProcessError):
+        pin(Cloud("p", "r", platform.run, platform.get), ["api"])
 
 
 def test_nothing_new_moves_nothing() -> None:
