@@ -34,7 +34,7 @@ def test_an_observational_study_is_asked_about_everything_that_fits():
     job = estimated(frame, ("ols",), "unconfoundedness", placebo_outcomes=("y0",))
     found = methods_of(analyse(job, frame))
     fitting = {key for key, spec in sensitivity.SENSITIVITY.items() if "unconfoundedness" in spec.designs}
-    assert set(found) == fitting - {"manski_bounds", "attrition"}
+    assert set(found) == fitting - {"manski_bounds", "attrition", "interference"}
 
 
 def test_outcomes_that_are_missing_in_one_arm_limit_an_experiment():
