@@ -71,6 +71,13 @@ instrument_confounded instrument              a hidden cause of instrument and o
                                               without covariates or without an effect
 instrument_validity   instrument              treated and untreated with any outcome move the way the          limit
                                               instrument pushes (Holm)
+unobserved_moderator  transport               a hidden difference between source and target that moves effects as        limit
+                                              much as the strongest observed one would change nothing; no gate
+                                              without a second covariate or without an effect
+exposure_mapping      network                 treated units two or three steps away do nothing, nor turns the          limit
+                                              direct effect round where more counts as exposure (Holm)
+proxies               proximal                the proxies tell of each other (first-stage F of ten), and without       limit
+                                              any one of them the effect is not turned round
 placebo_interruptions interrupted time series no interruption before the true one is found (Holm)              limit
 vif                   all                     largest variance inflation below `vif`                  note
 ===================== ======================= ======================================================= ========
@@ -740,6 +747,9 @@ GATES: tuple[Gate, ...] = (
     Gate("weak_instrument", _weak_instrument, "limit", "WEAK_INSTRUMENT", "instruments that move the treatment more", INSTRUMENT),
     Gate("instrument_confounded", partial(_design_check, name="instrument_confounding"), "limit", "INSTRUMENT_CONFOUNDED", "an instrument that was assigned by chance", INSTRUMENT),
     Gate("instrument_validity", partial(_design_check, name="instrument_validity"), "limit", "INSTRUMENT_INVALID", "an instrument that works through the treatment alone", INSTRUMENT),
+    Gate("unobserved_moderator", partial(_design_check, name="unobserved_moderator"), "limit", "UNOBSERVED_MODERATOR", "covariates that make effects differ between the populations", ("transport",)),
+    Gate("exposure_mapping", partial(_design_check, name="exposure_mapping"), "limit", "EXPOSURE_MAPPING", "an exposure that counts who else is reached", ("network",)),
+    Gate("proxies", partial(_design_check, name="proxies", required=True), "limit", "PROXIES", "proxies that tell more of the hidden confounder", ("proximal",)),
     Gate("placebo_interruptions", partial(_design_check, name="placebo_interruptions"), "limit", "PLACEBO_INTERRUPTION", "a control series", ("interrupted_time_series",)),
     Gate("vif", _vif, "note", "VIF"),
 )  # fmt: skip

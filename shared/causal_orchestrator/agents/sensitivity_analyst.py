@@ -140,6 +140,8 @@ def _extra(key: str, frame: pd.DataFrame, plan: Plan, problem: Problem) -> Mappi
         return {"event_study": _event_study(plan), "precision": plan.thresholds.get("precision", 0.2)}
     if key == "instrument_confounding":
         return {"robustness": sensitivity.load("robustness_value")}
+    if key == "exposure_mapping":
+        return {"other": _other_exposure(plan)}
     if key == "donors":
         return {"quick": _quick(plan)}
     if key != "placebo_outcomes":
@@ -161,6 +163,13 @@ def _event_study(plan: Plan) -> Refit:
         known = estimators.ESTIMATORS["event_study"].options
         method, options = "event_study", {k: v for k, v in options.items() if k in known and k != "aggregation"}
     return lambda problem: estimators.estimate(method, problem, **options)
+
+
+def _other_exposure(plan: Plan) -> Refit:
+    """Return the headline's method with the exposure that it does not have."""
+    options = dict(plan.options.get(plan.primary or "", {}))
+    options["exposure"] = "any" if options.get("exposure") == "half" else "half"
+    return lambda problem: estimators.estimate(plan.primary or "", problem, **options)
 
 
 def _quick(plan: Plan) -> Refit:

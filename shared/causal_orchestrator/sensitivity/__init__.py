@@ -62,6 +62,9 @@ SENSITIVITY: dict[str, Spec] = {
     "instrument": Spec("instrument", ("instrument",), "Weak and plausibly exogenous instruments", needs=("instruments",), gate=True),
     "instrument_confounding": Spec("instrument_confounding", ("instrument",), "Robustness value of the reduced form", needs=("instruments", "covariates"), gate=True),
     "instrument_validity": Spec("instrument_validity", ("instrument",), "Testable side of the instrument's assumptions", needs=("instruments",), treatments=("binary",), gate=True),
+    "unobserved_moderator": Spec("unobserved_moderator", ("transport",), "Hidden moderator between source and target", needs=("covariates",), treatments=("binary",), gate=True),
+    "exposure_mapping": Spec("exposure_mapping", ("network",), "Other exposures, and treatment further away", treatments=("binary",), gate=True),
+    "proxies": Spec("proxies", ("proximal",), "Strength, absence and exclusion of the proxies", treatments=("binary", "continuous"), gate=True),
     "placebo_interruptions": Spec("placebo_interruptions", ("interrupted_time_series",), "Interruptions that never were", gate=True),
 }  # fmt: skip
 
