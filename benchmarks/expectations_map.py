@@ -174,7 +174,8 @@ CARD = ["exper", "expersq", "black", "south", "smsa", *(f"reg66{k}" for k in ran
 BONUS = ["female", "black", "othrace", "dep1", "dep2", "q2", "q3", "q4", "q5", "q6", "agelt35", "agegt54", "durable", "lusd", "husd"]  # fmt: skip
 INSURED = ["male", "age", "agpop", "ricearea_2010", "literacy", "intensive", "risk_averse", "disaster_prob"]
 CLASSICAL = {"se": "classical"}
-NEAREST = {"caliper": None, "estimand": "ATT", "variance": "homoskedastic"}
+# As Sekhon's Matching has it.
+NEAREST = {"caliper": None, "estimand": "ATT", "variance": "homoskedastic", "distance_tolerance": 1e-5}
 
 
 def _q(treatment: str, outcome: str, covariates: list[str] | None = None, **roles: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from causal_orchestrator.numerics.inference import (
 from causal_orchestrator.numerics.learners import features, fit
 from causal_orchestrator.numerics.linear import independent_columns, least_squares
 from causal_orchestrator.numerics.logit import fit_logit, fit_multinomial
-from causal_orchestrator.numerics.matching import TIED, local_variance, match, match_once
+from causal_orchestrator.numerics.matching import local_covariance, match, match_once
 from causal_orchestrator.numerics.nuisance import recipe, stack_shares
 from causal_orchestrator.numerics.weighting import weighted_means
 from causal_orchestrator.problem import build
@@ -34,13 +34,16 @@ def rng():
 # --- matching -------------------------------------------------------------------------------------------------------
 
 
-def exhaustive(targets, donors, values, ratio, caliper):
+SEKHON = 1e-5  # the tolerance of R's Matching
+
+
+def exhaustive(targets, donors, values, ratio, caliper, tolerance):
     found = np.zeros(len(targets))
     variance = np.concatenate([targets, donors]).var()
     for i, target in enumerate(targets):
         gaps = np.abs(donors - target)
         last = np.sort(gaps)[ratio - 1]
-        near = gaps**2 <= last**2 + TIED * variance
+        near = gaps <= np.sqrt(last**2 + tolerance * variance) + 1e-9
         if caliper is None or last <= caliper:
             near &= gaps <= (np.inf if caliper is None else caliper)
             found[i] = values[near].mean()
@@ -50,10 +53,12 @@ def exhaustive(targets, donors, values, ratio, caliper):
 @pytest.mark.parametrize("ratio", [1, 3])
 @pytest.mark.parametrize("caliper", [None, 0.05])
 @pytest.mark.parametrize("digits", [1, 6])
-def test_matching_on_a_line_is_an_exhaustive_search(ratio, caliper, digits):
+@pytest.mark.parametrize("tolerance", [0.0, SEKHON])
+def test_matching_on_a_line_is_an_exhaustive_search(ratio, caliper, digits, tolerance):
     targets, donors, values = (np.round(rng().standard_normal(m), digits) for m in (40, 70, 70))
-    found = match(targets[:, None], donors[:, None], ratio=ratio, caliper=caliper)
-    assert found.average(values) == pytest.approx(exhaustive(targets, donors, values, ratio, caliper), abs=1e-10)
+    found = match(targets[:, None], donors[:, None], ratio=ratio, caliper=caliper, tolerance=tolerance)
+    wanted = exhaustive(targets, donors, values, ratio, caliper, tolerance)
+    assert found.average(values) == pytest.approx(wanted, abs=1e-10)
     assert found.used.sum() == pytest.approx(found.matched.sum())
 
 
@@ -76,10 +81,27 @@ def test_matching_without_replacement_uses_nobody_twice_and_is_greedy():
     assert found.used.max() == 1
 
 
+def test_all_ties_in_space_share_the_match():
+    donors, values = np.repeat(np.eye(3), 100, axis=0), np.arange(300.0)
+    found = match(np.eye(3)[:2], donors)
+    assert found.average(values).tolist() == [49.5, 149.5]
+    assert found.count.tolist() == [100, 100]
+    assert found.used.reshape(3, 100).sum(axis=1) == pytest.approx([1, 1, 0])
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_without_ties_the_first_in_order_serves(columns):
+    donors = np.zeros((4, columns)) + np.array([[1.0], [0.0], [0.0], [1.0]])
+    found = match(np.zeros((1, columns)), donors, ratio=3, ties=False)
+    assert (found.used > 0).tolist() == [True, True, True, False]
+    once = match_once(np.zeros(3), donors[:, 0], np.arange(3))
+    assert once.average(np.arange(4.0)).tolist() == [1, 2, 0]
+
+
 def test_local_variance_sees_the_noise_and_not_the_trend():
     x = np.sort(rng().random(4_000))
     y = 10 * x + 0.5 * rng().standard_normal(4_000)
-    assert local_variance(y, x[:, None]).mean() == pytest.approx(0.25, rel=0.1)
+    assert local_covariance(match(x[:, None], x[:, None], ratio=3), y, y).mean() == pytest.approx(0.25, rel=0.1)
 
 
 # --- fits -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from scipy import special
 from causal_orchestrator.errors import DesignError, InputError, NotApplicable
 from causal_orchestrator.numerics.balance import weighting_diagnostics
 from causal_orchestrator.numerics.linear import least_squares
-from causal_orchestrator.numerics.matching import Matches, local_covariance, local_variance, match, match_once
+from causal_orchestrator.numerics.matching import Matches, local_covariance, match, match_once
 from causal_orchestrator.numerics.mestimation import inverse
 from causal_orchestrator.numerics.nuisance import with_intercept
 from causal_orchestrator.problem import Estimate, Problem, conclude
@@ -21,7 +21,8 @@ Floats = NDArray[np.float64]
 Distance = Literal["logit_ps", "ps", "mahalanobis"]
 StandardError = Literal["abadie_imbens_2016", "abadie_imbens_2006", "homoskedastic"]
 
-NEIGHBOURS = 2  # per arm, behind local moments
+# Rows of one arm behind each local moment, the row itself among them: Abadie & Imbens (2016) on a propensity, (2006) else.
+NEIGHBOURS = {"ps": 2, "logit_ps": 2, "mahalanobis": 3}
 CALIPER = 0.2  # standard deviations of the logit propensity (Austin 2011)
 
 
@@ -34,6 +35,7 @@ def estimate(
     replace: bool = True,
     ties: bool = True,
     ratio: int = 1,
+    distance_tolerance: float = 0.0,
     bias_adjustment: bool = False,
     variance: StandardError | None = None,
 ) -> Estimate:
@@ -48,9 +50,11 @@ def estimate(
     caliper : largest distance of a match, in standard deviations of the logit propensity (or of `distance`'s own
         scale); ``auto`` is 0.2 for propensities and none for Mahalanobis. Units without a match are left out and a
         note says how many.
-    replace : controls may serve more than once; else greedily once each, highest propensity first (ATT and ATC only,
-        `ratio` 1, propensity distances).
-    ties : equally near units share the match.
+    replace : controls may serve more than once; else greedily once each, highest propensity first and of equally near
+        ones the first in the file (ATT and ATC only, `ratio` 1, propensity distances), as in MatchIt.
+    ties : equally near units share the match; else the first in the file does.
+    distance_tolerance : what still counts as equally near: squared distances that differ by at most this many
+        variances of the distance's scale. 0 is exact, as in Stata's teffects and in MatchIt; Sekhon's Matching has 1e-5.
     bias_adjustment : add the difference of a linear outcome regression between unit and match (Abadie & Imbens 2011).
     variance : ``abadie_imbens_2006`` takes the propensity as known; ``homoskedastic`` does too, with one variance for all
         rows, from the matched differences (the default of Sekhon's Matching).
@@ -73,13 +77,17 @@ def estimate(
     width = CALIPER if caliper == "auto" and distance != "mahalanobis" else None if caliper == "auto" else caliper
     limit = None if width is None else width * (1.0 if distance == "mahalanobis" else float(coordinates.std(ddof=1)))
     treated = problem.treatment == 1
+    filed = np.argsort(problem.rows, kind="stable")  # the problem's own order sorts ties by outcome
     imputed = np.zeros((problem.n, 2))
     imputed[np.arange(problem.n), problem.treatment.astype(np.int64)] = problem.outcome
     used, matched = np.zeros(problem.n), np.zeros(problem.n, dtype=bool)
     squared, pairs = np.zeros(problem.n), np.zeros(problem.n)
     for arm in ({"ATT": (1,), "ATC": (0,), "ATE": (0, 1)})[estimand]:
-        targets, donors = np.flatnonzero(problem.treatment == arm), np.flatnonzero(problem.treatment != arm)
-        found = _matches(problem, coordinates, targets, donors, replace=replace, ratio=ratio, ties=ties, limit=limit)
+        targets, donors = (filed[problem.treatment[filed] == a] for a in (arm, 1 - arm))
+        found = _matches(
+            coordinates, targets, donors, replace=replace, ratio=ratio, ties=ties, limit=limit,
+            tolerance=distance_tolerance,
+        )  # fmt: skip
         other = found.average(problem.outcome[donors])
         pairs[targets] = found.average(problem.outcome[donors] ** 2) - other**2
         if bias_adjustment:
@@ -93,7 +101,9 @@ def estimate(
     target = matched & {"ATT": treated, "ATC": ~treated, "ATE": np.ones(problem.n, dtype=bool)}[estimand]
     difference = imputed[:, 1] - imputed[:, 0]
     value = float(difference[target].mean())
-    pieces = _Pieces(problem, coordinates, target, difference, used, squared, pairs, value, estimand)
+    pieces = _Pieces(
+        problem, coordinates, target, difference, used, squared, pairs, value, estimand, NEIGHBOURS[distance]
+    )
     kind = variance or ("abadie_imbens_2006" if distance == "mahalanobis" else "abadie_imbens_2016")
     found_variance, inference = _variance(pieces, kind) if replace else _paired(pieces)
     weights = np.where(target, 1.0, 0.0) + used
@@ -124,6 +134,7 @@ class _Pieces:
     pairs: Floats  # variance of the outcome within each row's matches
     value: float
     estimand: str
+    neighbours: int
 
 
 def _check(problem: Problem, *, estimand: str, distance: str, replace: bool, ratio: int) -> None:
@@ -150,7 +161,6 @@ def _coordinates(problem: Problem, distance: Distance) -> Floats:
 
 
 def _matches(
-    problem: Problem,
     coordinates: Floats,
     targets: NDArray[np.int64],
     donors: NDArray[np.int64],
@@ -159,9 +169,12 @@ def _matches(
     ratio: int,
     ties: bool,
     limit: float | None,
+    tolerance: float,
 ) -> Matches:
     if replace:
-        return match(coordinates[targets], coordinates[donors], ratio=ratio, caliper=limit, ties=ties)
+        return match(
+            coordinates[targets], coordinates[donors], ratio=ratio, caliper=limit, ties=ties, tolerance=tolerance
+        )
     line = coordinates[:, 0]
     order = np.argsort(-line[targets], kind="stable")
     return match_once(line[targets], line[donors], order, caliper=limit)
@@ -183,7 +196,7 @@ def _variance(pieces: _Pieces, kind: str) -> tuple[float, str]:
     if kind == "homoskedastic":
         noise = np.full(problem.n, (spread + float(pieces.pairs[target].sum())) / (2 * size))
     else:
-        noise = _by_arm(problem, pieces.coordinates)
+        noise = _by_arm(pieces)
     own = pieces.used**2 - pieces.squared + (2 * pieces.used if pieces.estimand == "ATE" else 0.0)
     variance = (spread + float(own @ noise)) / size**2
     if kind != "abadie_imbens_2016":
@@ -194,11 +207,12 @@ def _variance(pieces: _Pieces, kind: str) -> tuple[float, str]:
     return adjusted, "Abadie–Imbens (2016), estimated propensity"
 
 
-def _by_arm(problem: Problem, coordinates: Floats) -> Floats:
-    noise = np.zeros(problem.n)
+def _by_arm(pieces: _Pieces) -> Floats:
+    problem, noise = pieces.problem, np.zeros(pieces.problem.n)
     for arm in (0, 1):
         rows = problem.treatment == arm
-        noise[rows] = local_variance(problem.outcome[rows], coordinates[rows])
+        own, outcome = pieces.coordinates[rows], problem.outcome[rows]
+        noise[rows] = local_covariance(match(own, own, ratio=pieces.neighbours), outcome, outcome)
     return noise
 
 
@@ -212,8 +226,8 @@ def _for_estimated_propensity(pieces: _Pieces) -> float:
     covariances, level = np.zeros((2, problem.n, x.shape[1])), np.zeros((2, problem.n))
     for arm in (0, 1):
         rows = problem.treatment == arm
-        near = match(line, line[rows], ratio=NEIGHBOURS)
-        covariances[arm] = near.average(local_covariance(x[rows], problem.outcome[rows], line[rows]))
+        near = match(line, line[rows], ratio=pieces.neighbours)
+        covariances[arm] = local_covariance(near, x[rows], problem.outcome[rows])
         level[arm] = near.average(problem.outcome[rows])
     if pieces.estimand == "ATE":
         c = density @ (covariances[1] / e[:, None] + covariances[0] / (1 - e)[:, None]) / problem.n
