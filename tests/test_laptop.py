@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from causal_orchestrator import laptop, ledger, runtime
+from causal_orchestrator import attempt, laptop, ledger, runtime
 from causal_orchestrator.backends.local import Store, open_store
+from causal_orchestrator.backends.local.queue import WORK
 from causal_orchestrator.errors import StorageError
 from causal_orchestrator.question import Question
 from causal_orchestrator.settings import Settings
 from causal_orchestrator.state import Job, lease_path, step_path
+from causal_orchestrator.worker import agents_at
 
 ROOT = Path(__file__).parent.parent
 TENANT = "tester"
@@ -280,3 +282,16 @@ def wait_until(true: object) -> None:
     while not true():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.002)
+
+
+@pytest.mark.parametrize("death", [None, "killed"])
+def test_a_dead_process_takes_only_its_own_leases_with_it(store: Store, death: str | None) -> None:
+    (job,) = start(store)
+    assert attempt._claim(store.backends, job, 0, None, agents_at(TOYS))
+    held = store.backends.documents.get(lease_path(job, 0))
+    assert store.queue.take(WORK, holder="dead")
+    laptop.release(store, "dead", death=death)
+    assert held == store.backends.documents.get(lease_path(job, 0)) is not None
+    assert store.queue.take(WORK, holder=store.presence.name)
+    laptop.release(store, store.presence.name, death=death)
+    assert store.backends.documents.get(lease_path(job, 0)) is None

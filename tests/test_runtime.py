@@ -291,6 +291,21 @@ def test_rule_4_a_late_attempt_changes_nothing(desk: Desk) -> None:
     assert not attempt._renew(desk.backends, late)  # type: ignore[arg-type]
 
 
+def test_rule_4_a_late_burial_leaves_who_took_over_alone(desk: Desk) -> None:
+    job = desk.ask()
+    first, second = (replace(desk.backends, process=lambda name=name: name) for name in ("first", "second"))
+    assert attempt._claim(first, job, 0, None, toy.AGENTS)
+    desk.time += timedelta(seconds=61)
+    healthy = attempt._claim(second, job, 0, None, toy.AGENTS)
+    assert healthy is not None
+    before = desk.last(job)
+    runtime.bury(desk.backends, job, 0, process="first", death="killed")
+    assert desk.last(job) == before
+    assert attempt._renew(second, healthy)
+    runtime.bury(desk.backends, job, 0, process="second", death="killed")
+    assert (desk.last(job)["state"], desk.last(job)["deaths"]) == ("queued", ["killed"])
+
+
 def test_rule_5_results_pin_objects_of_their_own_attempt(desk: Desk) -> None:
     job = desk.ask("big")
     desk.run(job)

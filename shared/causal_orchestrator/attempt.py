@@ -48,6 +48,7 @@ from causal_orchestrator.state import (
     claim,
     fail,
     holds,
+    is_of,
     job_path,
     lease_path,
     needs_machine,
@@ -157,7 +158,7 @@ def _claim(backends: Backends, job_id: str, number: int, part: int | None, agent
     if part is None and not _ready(backends, job_id, number):
         return None
     above, whole, mine = job_path(job_id), step_path(job_id, number), share_path(job_id, number, part)
-    leased, now, holder = lease_path(job_id, number, part), backends.now(), backends.new_id()
+    leased, now, holder = lease_path(job_id, number, part), backends.now(), f"{backends.process()}/{backends.new_id()}"
 
     def change(found: Found) -> Writes:
         job, share = read_job(found[above]), found[mine]
@@ -342,11 +343,13 @@ def _fail(backends: Backends, attempt: Attempt, error: CausalError, reads: Seque
     _finish(backends, attempt, lambda share, now: fail(share, number, now=now, error=failure, reads=reads))
 
 
-def _back(backends: Backends, attempt: Attempt, death: str | None) -> None:
+def _back(backends: Backends, attempt: Attempt, death: str | None, *, process: str | None = None) -> None:
     """Put the step back into the queue after a failure of the world, or fail it if it keeps dying the same way."""
     number = attempt.share.attempt
     try:
-        found = _finish(backends, attempt, lambda share, now: release(share, number, now=now, death=death))
+        found = _finish(
+            backends, attempt, lambda share, now: release(share, number, now=now, death=death), process=process
+        )
     except Fenced:
         return
     back = attempt.read(found[attempt.path] or {})
@@ -354,14 +357,15 @@ def _back(backends: Backends, attempt: Attempt, death: str | None) -> None:
         _call_again(backends, attempt, back)
 
 
-def bury(backends: Backends, job_id: str, number: int, *, part: int | None, death: str) -> None:
-    """Put back what a process was working on when it died; a second death of the same kind is permanent."""
+def bury(backends: Backends, job_id: str, number: int, *, part: int | None, process: str, death: str) -> None:
+    """Put back what a process was working on when it died, unless another one has taken it over since."""
     job = read_job(backends.documents.get(job_path(job_id)))
     whole = backends.documents.get(step_path(job_id, number))
     share = backends.documents.get(share_path(job_id, number, part))
     if job is not None and whole is not None and share is not None:
         step = read_step(whole)
-        _back(backends, Attempt(job=job, step=step, part=None if part is None else read_part(share)), death)
+        attempt = Attempt(job=job, step=step, part=None if part is None else read_part(share))
+        _back(backends, attempt, death, process=process)
 
 
 def _call_again(backends: Backends, attempt: Attempt, back: Any) -> None:
@@ -375,15 +379,18 @@ def _call_again(backends: Backends, attempt: Attempt, back: Any) -> None:
 
 def _finish(
     backends: Backends, attempt: Attempt, move: Callable[[Any, Any], Any], *, plan_sha256: str | None = None,
-    unblinds: bool = False,
+    unblinds: bool = False, process: str | None = None,
 ) -> Found:  # fmt: skip
-    """Commit the end of an attempt; refused (Fenced) unless the step still runs this attempt."""
+    """Commit the end of an attempt; refused (Fenced) unless the step still runs it, in this `process` if one is named."""
     above, now = job_path(attempt.job.id), backends.now()
 
     def change(found: Found) -> Writes:
         share, job = found[attempt.path], read_job(found[above])
         if share is None or job is None:
             raise Fenced("the step is gone")
+        lease = found[attempt.lease]
+        if process is not None and (lease is None or not is_of(Lease.model_validate(lease), process)):
+            raise Fenced("another process has taken the step over")
         writes: dict[str, Document | None] = {attempt.path: move(attempt.read(share), now).document()}
         writes[attempt.lease] = None
         fields: dict[str, Any] = {} if plan_sha256 is None else {"plan_sha256": plan_sha256}

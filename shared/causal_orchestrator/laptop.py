@@ -23,10 +23,11 @@ from causal_orchestrator.agents import Spec
 from causal_orchestrator.backends.local import Store, open_store
 from causal_orchestrator.backends.local.presence import lock
 from causal_orchestrator.backends.local.queue import CHANGES, WORK, Delivery
+from causal_orchestrator.backends.ports import Found, Writes
 from causal_orchestrator.errors import CausalError, Retriable
 from causal_orchestrator.log import event
 from causal_orchestrator.settings import ONE_THREAD, Settings
-from causal_orchestrator.state import LIVE_JOB, RESEND_AFTER, Job, job_path, lease_path
+from causal_orchestrator.state import LIVE_JOB, RESEND_AFTER, Job, Lease, is_of, job_path, lease_path
 from causal_orchestrator.worker import BATCH, GRACE_SECONDS, POLL_SECONDS, agents_at, deliver
 
 AGENTS = "causal_orchestrator.agents:AGENTS"
@@ -278,10 +279,14 @@ def release(store: Store, name: str, *, death: str | None = None) -> None:
             continue
         job, step, part = body["job_id"], body["step"], body.get("part")
         if death is not None:
-            runtime.bury(store.backends, job, step, part=part, death=death)
+            runtime.bury(store.backends, job, step, part=part, process=name, death=death)
         else:
-            path = lease_path(job, step, part)
-            store.backends.documents.update([path], lambda found: {p: None for p, d in found.items() if d})
+            store.backends.documents.update([lease_path(job, step, part)], lambda found: _without(found, name))
+
+
+def _without(found: Found, process: str) -> Writes:
+    """Return the writes that remove the leases of a process."""
+    return {path: None for path, lease in found.items() if lease and is_of(Lease.model_validate(lease), process)}
 
 
 # --- workers ------------------------------------------------------------------------------------------------------

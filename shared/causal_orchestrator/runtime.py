@@ -466,12 +466,14 @@ def run_step(backends: Backends, job_id: str, number: int, *, part: int | None =
         coordinate(backends, job_id, agents=agents)
 
 
-def bury(backends: Backends, job_id: str, number: int, *, part: int | None = None, death: str) -> None:
-    """Note that the process that ran a step (or a part) died on its own, so that none waits for its lease to run out.
+def bury(
+    backends: Backends, job_id: str, number: int, *, part: int | None = None, process: str, death: str
+) -> None:  # fmt: skip
+    """Note that the `process` that ran a step (or a part) died on its own, so that none waits for its lease to run out.
 
     `death` says how; a step whose processes die twice the same way fails for good.
     """
-    attempt.bury(backends, job_id, number, part=part, death=death)
+    attempt.bury(backends, job_id, number, part=part, process=process, death=death)
 
 
 # --- people -------------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ class Step(Part):
 
 
 class Lease(State):
-    """Who may work on an attempt, and until when; limits cost, not correctness."""
+    """Who may work on an attempt (``process/claim``), and until when; limits cost, not correctness."""
 
     attempt: int
     until: datetime
@@ -266,6 +266,11 @@ def claim(step: Any, lease: Lease | None, *, now: datetime, holder: str) -> tupl
 def holds(step: Any, attempt: int) -> bool:
     """Say whether `attempt` is the one that runs."""
     return bool(step.state == "running" and step.attempt == attempt)
+
+
+def is_of(lease: Lease, process: str) -> bool:
+    """Say whether a process holds a lease."""
+    return lease.holder.partition("/")[0] == process
 
 
 def _fence(step: Any, attempt: int) -> None:

@@ -138,7 +138,7 @@ class Backends:
     leave files for analysis, which is not where jobs keep theirs (F3: no job may be started by another one's output).
     `cloud` reads datasets elsewhere; `sources` are the addresses that each tenant may have fetched (``*``: all of them), None
     stands for whatever this process reaches. `outside` is the public web; `announces` says that somebody may listen on the
-    topic ``analysis-events``.
+    topic ``analysis-events``. `process` is what this process is called where another one can see it die ("" elsewhere).
     """
 
     documents: Documents
@@ -155,3 +155,4 @@ class Backends:
     outside: Web = field(default_factory=Web)
     announces: bool = False
     datasets: Objects | None = None
+    process: Callable[[], str] = str

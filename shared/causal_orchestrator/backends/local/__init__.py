@@ -76,6 +76,7 @@ def open_store(settings: Settings, *, now: Callable[[], datetime] | None = None)
         background=background,
         cloud=OwnCloud(settings),
         sources=settings.sources,
+        process=lambda: presence.name,
     )
     backends = replace(backends, model=models.connect(settings, backends.secrets.get))
     return Store(home=home, backends=backends, database=database, queue=queue, presence=presence)
