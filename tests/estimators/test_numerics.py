@@ -159,7 +159,9 @@ def test_small_data_get_more_folds_and_smooth_learners_large_data_fewer():
     assert recipe(500).repeats > recipe(5_000).repeats == 1
     assert "joint_boosting" not in recipe(500).learners
     assert "joint_boosting" in recipe(5_000).learners
-    assert recipe(2_000_000).learners == ("joint_boosting",)
+    assert recipe(99_999).folds == recipe(5_000).folds
+    assert recipe(99_999).learners == recipe(50_000).learners == ("linear", "joint_boosting")
+    assert recipe(100_000).learners == recipe(2_000_000).learners == ("guided_boosting",)
 
 
 # --- folds and inference --------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal, Protocol
@@ -26,7 +28,7 @@ from causal_orchestrator.numerics.logit import fit_multinomial
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
-SMALL, LARGE = 2_000, 1_000_000  # rows below and from which other folds, repetitions and learners serve
+SMALL, LARGE = 2_000, 100_000  # rows below and from which other folds, repetitions and learners serve
 WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
 RIDGE = 1e-9  # makes equal learners share equally
 CODE_VERSION = 3  # part of the key of stored nuisances; grows when the numbers change
@@ -113,7 +115,12 @@ class Nuisances:
 def recipe(
     n: int, *, learners: Sequence[str] | None = None, folds: int | None = None, repeats: int | None = None
 ) -> Recipe:
-    """Return the recipe for n rows: smooth learners, more folds and repetitions where there are few; two folds at 10⁶."""
+    """Return the recipe for n rows, the options given apart.
+
+    Below `SMALL` rows smooth learners, ten folds and five repetitions; then boosting is stacked with them, on five folds.
+    From `LARGE` rows one learner, ``guided_boosting``, on two folds: what more of them would add is far below the
+    standard error, and the time would grow faster than the rows.
+    """
     chosen = tuple(learners) if learners else _default_learners(n)
     return Recipe(chosen, folds or (10 if n < SMALL else 5 if n < LARGE else 2), repeats or (5 if n < SMALL else 1))
 
@@ -122,7 +129,7 @@ def _default_learners(n: int) -> tuple[str, ...]:
     if n < SMALL:
         return ("linear", "interactions")
     if n >= LARGE:
-        return ("joint_boosting",)
+        return ("guided_boosting",)
     return ("linear", "interactions", "joint_boosting") if n < WIDE_ROWS else ("linear", "joint_boosting")
 
 
@@ -249,19 +256,23 @@ class _CrossFit:
 
     def _one(self, name: str, target: Floats, kind: library.Target, rows: NDArray[np.bool_]) -> Floats:
         x, out = self.seen[name], np.zeros(len(target))
-        for k in range(int(self.fold.max()) + 1):
+
+        def turn(k: int) -> None:
             into, held = rows & (self.fold != k), self.fold == k
             if not into.any():
                 into = rows
             weights = None if self.weights is None else self.weights[into]
             out[held] = library.fit(name, x[into], target[into], weights, kind=kind, seed=self.seed)(x[held])
+
+        self._each_fold(turn)
         return out
 
     def _jointly(self, name: str, target: Floats, codes: Floats, levels: int, kind: library.Target) -> Floats:
         """Return out-of-fold predictions (n, levels) of one fit for all levels."""
         x, out = self.seen[name], np.zeros((len(target), levels))
         arms = np.asarray(codes[:, None] == np.arange(1, levels), dtype=np.float64)
-        for k in range(int(self.fold.max()) + 1):
+
+        def turn(k: int) -> None:
             into, held = self.fold != k, np.flatnonzero(self.fold == k)
             weights = None if self.weights is None else self.weights[into]
             both = np.column_stack([x[into], arms[into]])
@@ -270,7 +281,24 @@ class _CrossFit:
             for level in range(levels):
                 new[:, x.shape[1] :] = np.arange(1, levels) == level
                 out[held, level] = predict(new)
+
+        self._each_fold(turn)
         return out
+
+    def _each_fold(self, turn: Callable[[int], None]) -> None:
+        """Run `turn` for each fold; folds of many rows side by side, each on one thread, so that no number changes."""
+        count = int(self.fold.max()) + 1
+        if len(self.fold) < LARGE:
+            for k in range(count):
+                turn(k)
+            return
+        with ThreadPoolExecutor(min(count, cores()), initializer=threadpool_limits, initargs=(1,)) as threads:
+            list(threads.map(turn, range(count)))
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _seen(x: Floats, how: Recipe) -> dict[str, Floats]:
