@@ -12,6 +12,7 @@ from causal_orchestrator.estimators import ESTIMATORS, resolve
 from causal_orchestrator.numerics.balance import BALANCED, effective_sample_size, heaviest_share, moments_apart
 from causal_orchestrator.numerics.inference import critical_value, effective_clusters
 from causal_orchestrator.problem import Estimate, Problem
+from causal_orchestrator.question import shown
 
 # Words with which `inference` says that errors are those of clusters.
 CLUSTERED = ("clustered", "CR1", "of units")
@@ -83,7 +84,7 @@ def _weighing(problem: Problem, estimate: Estimate) -> dict[str, dict[str, Any]]
     apart, chance, columns = moments_apart(problem.covariates, treated, weights)
     if not columns:
         return found
-    named = " × ".join(repr(problem.covariate_names[j][:64]) for j in (columns if len(columns) > 1 else columns * 2))
+    named = " × ".join(repr(shown(problem.covariate_names[j])) for j in (columns if len(columns) > 1 else columns * 2))
     limit = max(BALANCED, chance)
     found["squares and products"] = {"value": apart, "threshold": limit, "detail": f"largest standardised difference that the weights leave, of {named}"}  # fmt: skip
     if apart >= limit:

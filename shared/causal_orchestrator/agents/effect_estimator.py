@@ -437,6 +437,8 @@ def _diagnostics(chosen: Selection) -> tuple[Diagnostic, ...]:
 def _notes(effects: Sequence[Effect], plan: Plan) -> tuple[Note, ...]:
     failed = [e for e in effects if e.status == "failed"]
     notes = [Note(code="METHOD_FAILED", message=f"{e.method}: {e.error}") for e in failed]
+    headline = next((e for e in effects if e.role == "primary" and e.status == "ok"), None)
+    notes += [Note(code="PRIMARY_NOTE", message=f"{headline.method}: {note}") for note in headline.notes] if headline else []  # fmt: skip
     if any(e.method == plan.primary for e in failed):
         notes.append(Note(code="PRIMARY_FAILED", message=f"the primary method {plan.primary} gave no estimate; no other takes its place"))  # fmt: skip
     return tuple(notes)
