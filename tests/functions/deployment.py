@@ -109,9 +109,8 @@ class Deployment:
         return "\n".join(f"{log.parent.name}: {log.read_text()[-2000:]}" for log in sorted(self.build.glob("*/log")))
 
 
-@contextmanager
-def deployed(folder: Path, agents: Sequence[str] = tuple(AGENTS), *, toys: str | None = None) -> Iterator[Deployment]:
-    """Stage the functions, start the peers and all processes; nothing outlives the context.
+def prepared(folder: Path, agents: Sequence[str] = tuple(AGENTS), *, toys: str | None = None) -> Deployment:
+    """Stage the functions and start the peers; no function runs yet.
 
     `toys` names a table (``module:name``) that takes the place of the real agents in every process.
     """
@@ -134,18 +133,25 @@ def deployed(folder: Path, agents: Sequence[str] = tuple(AGENTS), *, toys: str |
         variables |= {"TOY_AGENTS": toys, "PYTHONPATH": os.pathsep.join([str(TOYS), str(ROOT)])}
     found = Deployment(up, chosen, gcp.connected(up, chosen), build, variables, {}, make_key(ENVIRONMENT))
     add_key(found.backends, found.key, name="tester", tenant=TENANT, role="analyst")
-    alone = () if toys is not None else (*SERVICES, *ALONE)
-    together = [name for name in (*SERVICES, *agents) if name not in alone]
+    return found
+
+
+@contextmanager
+def deployed(folder: Path, agents: Sequence[str] = tuple(AGENTS), *, toys: str | None = None) -> Iterator[Deployment]:
+    """Run what `prepared` has made ready; no process outlives the context."""
+    found = prepared(folder, agents, toys=toys)
+    single = () if toys is not None else (*SERVICES, *ALONE)
+    together = [name for name in (*SERVICES, *agents) if name not in single]
     with ExitStack() as stack:
-        waiting = [stack.enter_context(_alone(found, name)) for name in alone]
+        waiting = [stack.enter_context(alone(found, name)) for name in single]
         waiting.append(stack.enter_context(_together(found, together, toys is not None)))
         for process, port in waiting:
-            _wait(process, port)
+            wait(process, port)
         yield found
 
 
 @contextmanager
-def _alone(found: Deployment, name: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def alone(found: Deployment, name: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run one function as Cloud Functions does: functions-framework, told the entry point's name and its signature."""
     entry, signature = SERVICES.get(name, AGENT)
     port = _free_port()
@@ -208,7 +214,7 @@ def _free_port() -> int:
     return port
 
 
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+def wait(process: subprocess.Popen[bytes], port: int) -> None:
     until = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < until and process.poll() is None:
         try:

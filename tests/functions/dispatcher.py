@@ -191,7 +191,7 @@ class Dispatcher:
             keys = [received.ack_id for received in found]
             self.subscriber.acknowledge(subscription=subscription, ack_ids=keys, timeout=gcp.TIMEOUT)
             for received in found:
-                self._send("message", self.receivers[topic], _push(subscription, received.message))
+                self._send("message", self.receivers[topic], push(subscription, received.message))
 
     def _send(self, kind: str, name: str, request: Callable[[int], tuple[dict[str, str], bytes]]) -> None:
         """Deliver something as often as it is fated to be."""
@@ -231,7 +231,7 @@ class Dispatcher:
             if answer.document.name:
                 found[answer.document.name] = answer.document.update_time
         for name in self.seen.keys() - found.keys():
-            self._send("document", "coordinator", _written(self.project, name, None, next(self.numbers)))
+            self._send("document", "coordinator", written(self.project, name, None, next(self.numbers)))
         changed = [name for name, moment in found.items() if self.seen.get(name) != moment]
         self.seen = found
         if not changed:
@@ -239,8 +239,8 @@ class Dispatcher:
         asked = {"database": f"{self.project}/databases/(default)", "documents": changed}
         for answer in self.firestore.batch_get_documents(asked, timeout=gcp.TIMEOUT):
             if answer.found.name:
-                written = _written(self.project, answer.found.name, answer.found, next(self.numbers))
-                self._send("document", "coordinator", written)
+                told = written(self.project, answer.found.name, answer.found, next(self.numbers))
+                self._send("document", "coordinator", told)
 
     # --- objects ------------------------------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class Dispatcher:
             key = (bucket, name, generation.number)
             if key not in self.announced:
                 self.announced.add(key)
-                self._send("object", "upload_intake", _finalized(bucket, name, generation))
+                self._send("object", "upload_intake", finalized(bucket, name, generation))
 
     # --- executions ---------------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class Dispatcher:
             self.counts[f"task {process.returncode}"] += 1
 
 
-def _push(subscription: str, message: Any) -> Callable[[int], tuple[dict[str, str], bytes]]:
+def push(subscription: str, message: Any) -> Callable[[int], tuple[dict[str, str], bytes]]:
     """Return the push of a message, as a subscription with an endpoint makes it: wrapped, and no CloudEvent's headers."""
 
     def request(attempt: int) -> tuple[dict[str, str], bytes]:
@@ -289,7 +289,7 @@ def _push(subscription: str, message: Any) -> Callable[[int], tuple[dict[str, st
     return request
 
 
-def _written(project: str, name: str, document: Any, number: int) -> Callable[[int], tuple[dict[str, str], bytes]]:
+def written(project: str, name: str, document: Any, number: int) -> Callable[[int], tuple[dict[str, str], bytes]]:
     """Return Eventarc's request for a document that was written, or removed (None)."""
     database, _, path = name.partition("/documents/")
     content = {} if document is None else {"value": Document.serialize(document)}
@@ -308,7 +308,7 @@ def _written(project: str, name: str, document: Any, number: int) -> Callable[[i
     return lambda attempt: (headers, raw.SerializeToString())
 
 
-def _finalized(bucket: str, name: str, generation: Any) -> Callable[[int], tuple[dict[str, str], bytes]]:
+def finalized(bucket: str, name: str, generation: Any) -> Callable[[int], tuple[dict[str, str], bytes]]:
     """Return Eventarc's request for an object that is complete."""
     resource = {
         "kind": "storage#object", "bucket": bucket, "name": name, "generation": str(generation.number),
