@@ -196,7 +196,7 @@ def test_names_that_look_like_code_are_only_names():
     assert np.isfinite(entry(found, "ols").energy_score)
 
 
-def test_a_defect_of_one_method_costs_its_line_and_one_of_the_primary_the_step(made, monkeypatch):
+def test_a_defect_of_one_method_costs_its_line_and_one_of_the_primary_the_step(made, monkeypatch, caplog):
     def broken(method, problem, **options):
         if method == fails:
             raise ValueError("a shape does not fit")
@@ -207,6 +207,10 @@ def test_a_defect_of_one_method_costs_its_line_and_one_of_the_primary_the_step(m
     effects = {effect.method: effect for effect in analyse(made, plan_for(made)).result.effects}
     assert (effects["ipw"].status, effects["ipw"].error) == ("failed", "DEFECT: the method broke (ValueError)")
     assert effects["ols"].status == effects["overlap_weighting"].status == "ok"
+    (line,) = [json.loads(r.getMessage()) for r in caplog.records if '"defect"' in r.getMessage()]
+    assert (line["method"], line["error"]) == ("ipw", "ValueError")
+    assert line["frames"][-1].endswith(" broken")
+    assert "shape" not in caplog.text  # what an error says may quote the data
     fails = "ols"
     with pytest.raises(ValueError, match="shape"):
         analyse(made, plan_for(made))

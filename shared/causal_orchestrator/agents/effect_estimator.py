@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from causal_orchestrator import estimators, selection
+from causal_orchestrator import estimators, log, selection
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.cautions import cautioned
 from causal_orchestrator.errors import CausalError, EstimationError, InputError, NotApplicable
@@ -124,6 +124,7 @@ def _attempt(method: str, problem: Problem, plan: Plan, role: Role, **changed: A
     except Exception as exc:  # a defect of one method costs its line, told with the error's kind, and not the analysis
         if role == "primary":
             raise
+        log.event("defect", severity="ERROR", method=method, error=type(exc).__name__, frames=log.frames(exc))
         error = EstimationError(f"the method broke ({type(exc).__name__})", code="DEFECT")
         return _Attempt(_without(method, plan, role, error), seconds=time.perf_counter() - began)
     return _Attempt(estimate.to_effect(role=role), estimate, time.perf_counter() - began)
