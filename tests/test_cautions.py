@@ -118,3 +118,21 @@ def test_a_square_that_is_apart_is_named_beyond_chance() -> None:
     value, chance, columns = moments_apart(x, arm, np.ones(2_000))
     assert columns == (1,)
     assert value > max(chance, 0.1)
+
+
+def test_a_curve_that_the_outcome_has_and_the_weights_leave_apart_is_told_where_nothing_was_learned() -> None:
+    bent = co.estimate("regression_adjustment", kang_schafer(2_000, wrong=True), OBSERVED)
+    check = bent.diagnostics["prognosis"]
+    assert any("misses a curve" in note for note in bent.notes)
+    # Without an effect what the arms differ by is the error of the estimate, as far as squares and products tell it.
+    assert check["value"] > bent.std_error
+    assert abs(bent.estimate + check["value"]) < abs(bent.estimate)
+    doubly = co.estimate("aipw", kang_schafer(2_000, wrong=True), OBSERVED, learners=["linear"], folds=2, repeats=1)
+    assert "prognosis" not in doubly.diagnostics
+
+
+def test_a_curve_that_does_not_matter_or_cannot_be_fitted_is_not_told() -> None:
+    straight = co.estimate("regression_adjustment", kang_schafer(2_000, wrong=False), OBSERVED)
+    assert straight.diagnostics["prognosis"]["value"] < straight.diagnostics["prognosis"]["threshold"]
+    few = co.estimate("ipw", kang_schafer(80, wrong=True), OBSERVED)
+    assert "prognosis" not in few.diagnostics

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.estimators import ESTIMATORS, resolve
-from causal_orchestrator.numerics.balance import BALANCED, effective_sample_size, heaviest_share, moments_apart
+from causal_orchestrator.numerics.balance import (
+    BALANCED,
+    effective_sample_size,
+    heaviest_share,
+    moments_apart,
+    prognosis_apart,
+)
 from causal_orchestrator.numerics.inference import critical_value, effective_clusters
 from causal_orchestrator.problem import Estimate, Problem
 from causal_orchestrator.question import shown
@@ -17,6 +23,7 @@ from causal_orchestrator.question import shown
 # Words with which `inference` says that errors are those of clusters.
 CLUSTERED = ("clustered", "CR1", "of units")
 ENOUGH_CLUSTERS = 40.0  # from about so many CR1 with t(G - 1) is close to its level
+MATTERS = 0.5  # standard errors by which an interval that leaves it out covers 92 % instead of 95 %
 HEAVY = 10.0  # times its share that the heaviest hundredth of an arm may weigh
 
 
@@ -89,7 +96,22 @@ def _weighing(problem: Problem, estimate: Estimate) -> dict[str, dict[str, Any]]
     found["squares and products"] = {"value": apart, "threshold": limit, "detail": f"largest standardised difference that the weights leave, of {named}"}  # fmt: skip
     if apart >= limit:
         found["squares and products"]["note"] = f"the weights leave {named} apart by {apart:.2f} SD, more than chance does: where the outcome bends that way, what rests on them alone is biased"  # fmt: skip
-    return found
+    return found | _prognosis(problem, estimate, weights)
+
+
+def _prognosis(problem: Problem, estimate: Estimate, weights: NDArray[np.float64]) -> dict[str, dict[str, Any]]:
+    """Say whether what a method leaves apart would matter; one that learns the outcome makes up for it."""
+    if ESTIMATORS[resolve(estimate.method)].nuisances == "learned" or not estimate.std_error:
+        return {}
+    apart = prognosis_apart(problem.covariates, problem.outcome, problem.treatment == 1, weights)
+    if apart is None:
+        return {}
+    value, chance = apart
+    limit = max(MATTERS * estimate.std_error, chance)
+    told: dict[str, Any] = {"value": abs(value), "threshold": limit, "detail": "what bends in the controls' outcome (squares and products of covariates) and differs between the weighted arms"}  # fmt: skip
+    if abs(value) >= limit:
+        told["note"] = f"by a regression with squares and products of the covariates the arms still differ by {value:.3g} without any treatment ({abs(value) / estimate.std_error:.1f} standard errors): the model misses a curve or an interaction; see aipw"  # fmt: skip
+    return {"prognosis": told}
 
 
 def _smallest(problem: Problem, estimate: Estimate) -> str:

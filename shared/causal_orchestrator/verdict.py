@@ -43,6 +43,9 @@ weights               unconfoundedness        the heaviest hundredth of an arm c
                                               times its share of the weight
 moments               unconfoundedness        squares and products of covariates are balanced by the   note
                                               primary's weights (|SMD| below `smd`, chance allowed for)
+prognosis             unconfoundedness        a regression with squares and products finds less than    note
+                                              half a standard error of difference between the weighted
+                                              arms (chance allowed for; methods that learn apart)
 agreement             unconfoundedness        no planned method of the same estimand differs (Holm) by limit
                                               more than `placebo_band` SD, or at all where it says
                                               otherwise of zero; errors of the difference where both
@@ -733,6 +736,7 @@ GATES: tuple[Gate, ...] = (
     Gate("clusters", partial(_diagnosed, name=EFFECTIVE_CLUSTERS, at_least=ENOUGH_CLUSTERS), "note", "FEW_CLUSTERS"),
     Gate("weights", partial(_diagnosed, name="heaviest hundredth"), "note", "EXTREME_WEIGHTS", "", CONFOUNDED),
     Gate("moments", partial(_diagnosed, name="squares and products"), "note", "MOMENTS", "", CONFOUNDED),
+    Gate("prognosis", partial(_diagnosed, name="prognosis"), "note", "MISSED_CURVE", "", CONFOUNDED),
     Gate("agreement", _agreement, "limit", "DISAGREEMENT", "a look at where the methods part", CONFOUNDED),
     Gate("primary_choice", _primary_choice, "limit", "PRIMARY_CHOICE"),
     Gate("precision", _precision, "limit", "PRECISION", "more rows, or covariates that explain the outcome"),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from causal_orchestrator.numerics.linear import least_squares
 from causal_orchestrator.numerics.mestimation import inverse
 
 Floats = NDArray[np.float64]
@@ -18,6 +19,7 @@ BALANCED = 0.1  # GATE-1's limit of a standardised difference
 HEAVIEST = 0.01  # share of an arm's rows whose weight is looked at
 MOST_ROWS = 20_000  # that are read for squares and products
 MOST_COLUMNS = 20  # whose products are formed; of more, the squares alone
+ROWS_PER_COLUMN = 5
 ALPHA = 0.01  # that chance alone sets any square or product of an arm apart
 
 
@@ -89,20 +91,58 @@ def moments_apart(covariates: Floats, treated: NDArray[np.bool_], weights: Float
     """
     rows = slice(0, MOST_ROWS)
     x, arm, w = covariates[rows], treated[rows], weights[rows]
-    spread = x.std(axis=0)
-    usable = np.flatnonzero(spread > 0)
-    z = (x[:, usable] - x[:, usable].mean(axis=0)) / spread[usable]
-    pairs = list(combinations_with_replacement(range(len(usable)), 2)) if len(usable) <= MOST_COLUMNS else [(j, j) for j in range(len(usable))]  # fmt: skip
-    # The square of an indicator is the indicator.
-    pairs = [(a, b) for a, b in pairs if a != b or len(np.unique(z[:, a])) > 2]
+    products, pairs = _products(x)
     if not pairs or min(arm.sum(), (~arm).sum()) < 2:
         return 0.0, 0.0, ()
-    products = np.column_stack([z[:, a] * z[:, b] for a, b in pairs])
     apart = np.abs(standardized_differences(products, arm, w))
     error = np.sqrt(sum((w[side] ** 2).sum() / w[side].sum() ** 2 for side in (arm, ~arm)))
     chance = stats.norm.isf(ALPHA / (2 * len(pairs))) * error
     worst = int(apart.argmax())
-    return float(apart[worst]), float(chance), tuple(dict.fromkeys(int(usable[j]) for j in pairs[worst]))
+    return float(apart[worst]), float(chance), tuple(dict.fromkeys(pairs[worst]))
+
+
+def prognosis_apart(
+    covariates: Floats, outcome: Floats, treated: NDArray[np.bool_], weights: Floats
+) -> tuple[float, float] | None:
+    """Return how far the weighted arms differ in what bends in the outcome that controls of their covariates have.
+
+    The outcome of controls is regressed on covariates, their squares and products, and what is linear in the covariates
+    is taken off; rows are read as by `moments_apart`.
+
+    Returns
+    -------
+    value, chance
+        Treated minus controls, in units of the outcome, and what chance exceeds in a hundredth of samples; None
+        where there is nothing to multiply, or too few controls for the regression.
+
+    References
+    ----------
+    Stuart, Lee & Leacy (2013), https://doi.org/10.1016/j.jclinepi.2013.01.013
+    """
+    rows = slice(0, MOST_ROWS)
+    x, y, arm, w = covariates[rows], outcome[rows], treated[rows], weights[rows]
+    products, pairs = _products(x)
+    linear = np.column_stack([np.ones(len(x)), x - x.mean(axis=0)])
+    design = np.column_stack([linear, products])
+    if not pairs or (~arm).sum() < ROWS_PER_COLUMN * design.shape[1]:
+        return None
+    expected = design @ least_squares(design[~arm], y[~arm]).coefficients
+    bent = least_squares(linear, expected).residuals
+    shares = [np.where(side, w, 0.0) / w[side].sum() for side in (arm, ~arm)]
+    value = float((shares[0] - shares[1]) @ bent)
+    error = np.sqrt(sum((share**2) @ (bent - share @ bent) ** 2 for share in shares))
+    return value, float(stats.norm.isf(ALPHA / 2) * error)
+
+
+def _products(covariates: Floats) -> tuple[Floats, list[tuple[int, int]]]:
+    """Return the squares and products (n, m) of standardised covariates, and which columns each multiplies."""
+    spread = covariates.std(axis=0)
+    usable = [int(j) for j in np.flatnonzero(spread > 0)]
+    z = (covariates - covariates.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    every = combinations_with_replacement(usable, 2) if len(usable) <= MOST_COLUMNS else ((j, j) for j in usable)
+    # The square of an indicator is the indicator.
+    pairs = [(a, b) for a, b in every if a != b or len(np.unique(z[:, a])) > 2]
+    return np.column_stack([z[:, a] * z[:, b] for a, b in pairs]) if pairs else np.zeros((len(z), 0)), pairs
 
 
 def regression_weights(design: Floats, arms: NDArray[np.bool_], target: Floats, weights: Floats) -> Floats:
