@@ -18,6 +18,7 @@ DENSITY_RTOL = 1e-6  # the same local fit as rddensity 3.0
 JACKKNIFE_RTOL = 1e-2  # its variance is a jackknife, here the influence function; they differ by terms of order 1/n
 
 GOLDEN = json.loads(Path(__file__).with_name("rd.json").read_text())
+RULES = json.loads(Path(__file__).with_name("rd_rules.json").read_text())
 DATA = Path(os.environ.get("CAUSAL_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 needs_data = pytest.mark.skipif(not (DATA / "expectations.json").exists(), reason=f"no reference data at {DATA}")
 
@@ -119,3 +120,15 @@ def test_the_fuzzy_mortgage_example_is_reproduced():
     found = co.estimate("rdd_fuzzy", frame, question, bandwidth=12.0)
     assert found.estimate == pytest.approx(wanted["expected"], abs=wanted["tolerance"])
     assert (found.ci_lower, found.ci_upper) == pytest.approx(wanted["computed"]["ci"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(RULES) - {"data"}))
+def test_every_rule_and_order_is_that_of_rdrobust_also_where_distances_are_small(name):
+    wanted, (rule, order) = RULES[name], name.split()
+    frame = pd.DataFrame(RULES["data"]).assign(t=lambda f: (f["x"] >= 0) * 1)
+    question = {"treatment": "t", "outcome": "y", "running_variable": "x", "cutoff": 0.0}
+    found = co.estimate("rdd", frame, question, bandwidth_rule=rule, polynomial=int(order))
+    widths = [*found.details["bandwidths"]["h"], *found.details["bandwidths"]["b"]]
+    assert widths == pytest.approx(wanted["bandwidths"], rel=RTOL)
+    assert [row.estimate for row in found.rows] == pytest.approx(wanted["estimates"], rel=RTOL)
+    assert [row.std_error for row in found.rows] == pytest.approx(wanted["std_errors"], rel=RTOL)

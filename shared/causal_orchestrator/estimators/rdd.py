@@ -32,8 +32,9 @@ def estimate(
     bandwidth : largest distance to the cutoff, in units of the running variable; chosen by `bandwidth_rule` if None.
     kernel : weight of a row by its distance.
     polynomial : order of the local polynomial, 0 to 4; the bias is estimated by one of one order more.
-    bandwidth_rule : least mean squared error with one bandwidth (``mserd``) or one for each side (``msetwo``), or least
-        coverage error (``cerrd``).
+    bandwidth_rule : as rdrobust names them: least mean squared error with one bandwidth (``mserd``), one for each
+        side (``msetwo``), of both sides' sum (``msesum``), or combined (``msecomb1``, ``msecomb2``); ``cer…`` for least
+        coverage error.
     donut : rows nearer to the cutoff than this are left out.
     covariate_adjusted : the question's covariates sharpen the estimate.
 

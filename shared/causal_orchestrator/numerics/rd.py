@@ -20,7 +20,7 @@ from causal_orchestrator.numerics.inference import sum_by
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Kernel = Literal["triangular", "uniform", "epanechnikov"]
-Rule = Literal["mserd", "msetwo", "cerrd"]
+Rule = Literal["mserd", "msetwo", "msesum", "msecomb1", "msecomb2", "cerrd", "certwo", "cersum", "cercomb1", "cercomb2"]
 
 NEIGHBOURS = 3  # behind each row's variance
 PILOT = {"triangular": 2.576, "uniform": 1.843, "epanechnikov": 2.34}  # constants of the rule of thumb
@@ -143,7 +143,10 @@ def _residuals(side: Side, fitted: Floats) -> Floats:
 
 
 def _inverse(gram: Floats) -> Floats:
-    return np.asarray(np.linalg.pinv(gram, hermitian=True, rcond=1e-14))
+    # Powers of a small or large distance differ by many digits in size: only what is left after scaling counts as zero.
+    size = np.sqrt(np.diag(gram))
+    size = np.where(size > 0, size, 1.0)
+    return np.asarray(np.linalg.pinv(gram / np.outer(size, size), hermitian=True, rcond=1e-14) / np.outer(size, size))
 
 
 # --- combining outcome, treatment and covariates ----------------------------------------------------------------------
@@ -247,9 +250,23 @@ def bandwidths(
     References
     ----------
     Calonico, Cattaneo & Titiunik (2014), section 5 and supplement; Calonico, Cattaneo & Farrell (2020),
-    https://doi.org/10.1093/ectj/utz022, for ``cerrd``. ``msetwo`` takes one for each side. With repeated values the
-    pilot counts distinct ones.
+    https://doi.org/10.1093/ectj/utz022, for coverage error (``cer…``). ``…two`` takes one for each side, ``…sum`` that
+    of the sum of both sides, ``…comb1`` the lesser of ``rd`` and ``sum``, ``…comb2`` the middle one of all three. With
+    repeated values the pilot counts distinct ones.
     """
+    shape = rule[3:]
+    shapes = {"comb1": ("rd", "sum"), "comb2": ("rd", "two", "sum")}.get(shape, (shape,))
+    found = [_least_error(left, right, p, kernel, one) for one in shapes]
+    h, b = (tuple(float(np.median(side) if shape == "comb2" else min(side)) for side in zip(*both, strict=True)) for both in zip(*found, strict=True))  # fmt: skip
+    if rule.startswith("cer"):
+        n = len(left.x) + len(right.x)
+        units = n if left.cluster is None else len(np.unique(np.concatenate([left.cluster, right.cluster])))
+        h = tuple(value * units ** (-p / ((3 + p) * (3 + 2 * p))) for value in h)
+    return Bandwidths((h[0], h[1]), (b[0], b[1]))
+
+
+def _least_error(left: Side, right: Side, p: int, kernel: Kernel, shape: str) -> tuple[list[float], list[float]]:
+    """Return the bandwidths h and b, left and right, of least mean squared error of the jump, the sum or each side."""
     x = np.concatenate([left.x, right.x])
     scale = float(np.std(x, ddof=1))
     pair = tuple(Side(side.x / scale, side.d, side.cluster) for side in (left, right))
@@ -269,23 +286,21 @@ def bandwidths(
             _constants(side, order=order, derivative=derivative, bias_order=bias_order, pilot=pilot, wide=w, regular=regular, kernel=kernel)
             for side, w in zip(pair, wide, strict=True)
         ]  # fmt: skip
-        if rule == "msetwo":
+        if shape == "two":
             found = [(s.variance / (s.bias**2 + s.regularisation)) ** s.rate for s in c]
             limits = reach
         else:
             noise, penalty = c[0].variance + c[1].variance, c[0].regularisation + c[1].regularisation
-            found = [(noise / ((c[1].bias - c[0].bias) ** 2 + penalty)) ** c[0].rate] * 2
+            bias = c[1].bias + c[0].bias if shape == "sum" else c[1].bias - c[0].bias
+            found = [(noise / (bias**2 + penalty)) ** c[0].rate] * 2
             limits = [max(reach)] * 2
-        lows = (floors if rule == "msetwo" else [max(floors)] * 2) if floor else [0.0, 0.0]
+        lows = (floors if shape == "two" else [max(floors)] * 2) if floor else [0.0, 0.0]
         return [max(min(value, limit), low) for value, limit, low in zip(found, limits, lows, strict=True)]
 
     d = best(q + 1, q + 1, q + 2, [r * EDGE for r in reach], regular=False, floor=True)
     b = best(q, p + 1, q + 1, d, regular=True, floor=False)
     h = best(p, 0, q, b, regular=True, floor=False)
-    if rule == "cerrd":
-        units = len(x) if left.cluster is None else len(np.unique(np.concatenate([left.cluster, right.cluster])))
-        h = [value * units ** (-p / ((3 + p) * (3 + 2 * p))) for value in h]
-    return Bandwidths((scale * h[0], scale * h[1]), (scale * b[0], scale * b[1]))
+    return [scale * value for value in h], [scale * value for value in b]
 
 
 # --- estimates --------------------------------------------------------------------------------------------------------
