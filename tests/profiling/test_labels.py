@@ -18,7 +18,7 @@ OFTEN_WRONG = (TREATED == 1) ^ (RNG.random(N) < 0.2)
 
 def compared(said: object, codes: object = TREATED, *, column: str = "arm", name: str = "treated", **asked: object) -> labels.Label | None:  # fmt: skip
     question = Question(treatment=name, outcome="y", **asked)
-    return labels.compare(pd.Series(said, name=column), pd.Series(codes, name=name), question, name=name)
+    return labels.compare(pd.Series(said).rename(column), pd.Series(codes, name=name), question, name=name)
 
 
 def worded(treated: object, yes: str, no: str) -> np.ndarray:
@@ -99,3 +99,14 @@ def test_codes_that_are_not_two_or_say_nothing_cannot_be_checked(codes: object) 
     series = pd.Series(codes, name="treated")
     assert labels.coded(series, Question(treatment="treated", outcome="y"), "treated") is None
     assert compared(worded(1 - TREATED, "treated", "control"), codes) is None
+
+
+@pytest.mark.parametrize("dtype", ["object", "string", "category"])
+def test_missing_words_are_left_out_whatever_the_columns_type(dtype: str) -> None:
+    said = worded(1 - TREATED, "treated", "control").astype(object)
+    some, none = said.copy(), np.full(N, None)
+    some[:50] = None
+    found = compared(pd.Series(some, dtype=dtype))
+    assert found is not None
+    assert found.denied == 1
+    assert compared(pd.Series(none, dtype=dtype)) is None

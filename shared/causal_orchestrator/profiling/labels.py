@@ -66,7 +66,7 @@ def compare(column: pd.Series, codes: pd.Series, question: Question, *, name: st
         return None
     said, least = _read(column, name, numbers=as_number(codes) is None)
     known = ~np.isnan(said) & ~np.isnan(treated)
-    if known.sum() < READABLE * (column.notna() & ~np.isnan(treated)).sum():
+    if not known.any() or known.sum() < READABLE * (column.notna() & ~np.isnan(treated)).sum():
         return None
     said, treated = said[known], treated[known]
     if not np.ptp(said) or not np.ptp(treated) or abs(np.corrcoef(said, treated)[0, 1]) < least:
