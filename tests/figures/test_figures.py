@@ -11,6 +11,7 @@ from causal_orchestrator.results import Figures
 
 # Of section 14, those whose data exist in the sample.
 DRAWN = {
+    "driver_ranking",
     "outcome_by_arm", "covariate_outcome", "missingness", "outliers", "collinearity", "covariate_balance",
     "propensity_overlap", "propensity_calibration", "propensity_balance", "residuals", "effect_forest",
     "specification_curve", "effect_distribution", "cate_distribution", "subgroup_forest", "e_value_curve",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
-from causal_orchestrator.errors import BlindnessError, CausalError, Retriable
+from causal_orchestrator.errors import BlindnessError, CausalError, NotFound, Retriable
 from causal_orchestrator.figures import FIGURES, Spec, lacking, load
 from causal_orchestrator.figures.canvas import render, style
 from causal_orchestrator.figures.evidence import Evidence, gather
@@ -23,7 +23,13 @@ def run(job: JobView, step: Turn, read: Reader, ask: Ask) -> Output:
     def columns(names: Sequence[str]) -> pd.DataFrame:
         return read(names, "all")
 
-    evidence = gather(job, columns)
+    def file(agent: str, name: str) -> bytes | None:
+        try:
+            return read.file(agent, name)
+        except NotFound:
+            return None
+
+    evidence = gather(job, columns, file)
     made: list[Figure] = []
     skipped: dict[str, str] = {}
     files: dict[str, bytes] = {}

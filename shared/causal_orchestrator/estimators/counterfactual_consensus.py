@@ -32,7 +32,7 @@ def estimate(problem: Problem, *, folds: int = 2) -> Estimate:
     Estimate
         Without an interval; ``details["systems"]`` has each system's effect, ``details["agreement"]`` their mean,
         standard deviation, range and the level ``high`` (below 0.05 standard deviations of the outcome), ``moderate``
-        (below 0.1) or ``low``.
+        (below 0.1) or ``low``; ``details["compared"]`` what else sets them apart.
     """
     how = nuisance.recipe(problem.n, learners=tuple(SYSTEMS.values()), folds=folds, repeats=1)
     cross = nuisance.cross_fitter(problem, how, seed=problem.seed)
@@ -44,6 +44,7 @@ def estimate(problem: Problem, *, folds: int = 2) -> Estimate:
         for k in (0, 1)
     ]
     effects = (arms[1] - arms[0]) * (1.0 if kind == "probability" else scale)
+    outcomes = arms if kind == "probability" else [centre + scale * arm for arm in arms]
     values = np.average(effects, axis=0, weights=problem.weights)
     told = agreement(dict(zip(SYSTEMS, values.tolist(), strict=True)), float(problem.outcome.std()))
     return conclude(
@@ -56,10 +57,32 @@ def estimate(problem: Problem, *, folds: int = 2) -> Estimate:
         diagnostics={
             "agreement": {"value": told["relative_standard_deviation"], "threshold": MODERATE, "passed": told["level"] != "low", "detail": told["level"]}
         },
-        details={"systems": told.pop("systems"), "agreement": told, "folds": folds},
+        details={"systems": told.pop("systems"), "agreement": told, "folds": folds, "compared": _compared(problem, outcomes, effects)},
         notes=("agreement of models with one another is not robustness: they share their covariates",),
         cate=effects.mean(axis=1),
     )  # fmt: skip
+
+
+def _compared(problem: Problem, outcomes: list[Floats], effects: Floats) -> dict[str, Any]:
+    """Return, system by system, mean outcomes under control and treatment, quantiles of the effects, and the fit.
+
+    The fit is the share of variance within the arms that is predicted on rows left out; `together` are the correlations
+    (3, 3) of the systems' effects of single rows, None where one of them has one effect for all.
+    """
+    y, t, w = problem.outcome, problem.treatment.astype(np.int64), problem.weights
+    means = [np.average(each, axis=0, weights=w) for each in outcomes]
+    own = np.where(t[:, None] == 1, outcomes[1], outcomes[0])
+    rest = np.average((y[:, None] - own) ** 2, axis=0, weights=w)
+    within = y - np.array([y[t == k].mean() for k in (0, 1)])[t]
+    whole = max(float(np.average(within**2, weights=w)), np.finfo(float).tiny)
+    quantiles, spread = np.quantile(effects, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0), effects.std(axis=0)
+    differ = bool((spread > 1e-9 * max(float(np.abs(effects).max()), np.finfo(float).tiny)).all())
+    return {
+        "means": {name: [float(mean[j]) for mean in means] for j, name in enumerate(SYSTEMS)},
+        "quantiles": {name: quantiles[:, j].tolist() for j, name in enumerate(SYSTEMS)},
+        "together": np.corrcoef(effects.T).tolist() if differ else None,
+        "fit": {name: 1 - float(rest[j] / whole) for j, name in enumerate(SYSTEMS)},
+    }
 
 
 def agreement(systems: dict[str, float], outcome_sd: float) -> dict[str, Any]:

@@ -70,18 +70,18 @@ FIGURES: dict[str, Spec] = {
     "honest_did": Spec("sensitivity", "Bounds under diverging trends", "designs.honest_did", ("sensitivities",), ("time", "unit")),
     "uplift_curve": Spec("heterogeneity", "Uplift curve", "policies.uplift", ("effects",)),
     "policy_tree": Spec("heterogeneity", "Whom to treat", "policies.tree", ("effects",)),
-    "cate_shap": Spec("heterogeneity", "What drives the effect"),
+    "cate_shap": Spec("heterogeneity", "What the effect goes by", "drivers.cate_shap", ("effects",)),
     "dose_response": Spec("effects", "Dose and response", "effects.dose_response", ("effects",)),
     "cate_surface": Spec("heterogeneity", "Effect over two covariates", "policies.surface", ("effects",)),
     "cate_landscape": Spec("heterogeneity", "Landscape of effects", "policies.landscape", ("effects",)),
-    "driver_ranking": Spec("graph", "Causal and predictive drivers"),
-    "spillover_graph": Spec("graph", "Spillover graph", roles=("network",)),
+    "driver_ranking": Spec("graph", "Causes and predictors", "drivers.ranking", ("graph", "plan")),
+    "spillover_graph": Spec("graph", "Spillover graph", "spillover.graph", roles=("network",)),
     "spillover_exposure": Spec("effects", "Spillover by exposure", "effects.exposures", ("effects",), ("network",)),
     "net_benefit": Spec("summary", "Net benefit", "policies.net_benefit", ("effects",), ("cost",)),
     "policy_matrix": Spec("summary", "Policies compared", "policies.compared", ("effects",)),
-    "counterfactual_systems": Spec("summary", "Counterfactual systems compared"),
+    "counterfactual_systems": Spec("summary", "Counterfactual systems compared", "systems.compared", ("effects",)),
     "effect_over_time": Spec("effects", "Effect over time", "effects.over_time", ("effects",), ("time",)),
-    "spillover_spread": Spec("graph", "Spread of spillovers", roles=("network",)),
+    "spillover_spread": Spec("graph", "Spread of spillovers", "spillover.spread", ("sensitivities",), ("network",)),
 }  # fmt: skip
 
 

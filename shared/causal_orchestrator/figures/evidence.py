@@ -30,12 +30,18 @@ if TYPE_CHECKING:
 NAME_WIDTH = 26
 
 
+def no_file(agent: str, name: str) -> bytes | None:
+    """Find no file."""
+    return None
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """The records of one job and a way to its columns; a record that no agent wrote is None."""
+    """The records of one job, a way to its columns and one to its files; what no agent wrote is None."""
 
     question: Question
     read: Callable[[Sequence[str]], pd.DataFrame]
+    file: Callable[[str, str], bytes | None] = no_file
     snapshot: Snapshot | None = None
     profile: Profile | None = None
     exploration: Exploration | None = None
@@ -63,12 +69,17 @@ class Evidence:
         return None
 
 
-def gather(job: JobView, read: Callable[[Sequence[str]], pd.DataFrame]) -> Evidence:
-    """Return the evidence of a job; `read` gives columns of its data."""
+def gather(
+    job: JobView,
+    read: Callable[[Sequence[str]], pd.DataFrame],
+    file: Callable[[str, str], bytes | None] = no_file,
+) -> Evidence:
+    """Return the evidence of a job; `read` gives columns of its data, `file` a file of an agent or None."""
     plan = job.get("study_design", Plan)
     return Evidence(
         question=plan.question if plan else job.question,
         read=read,
+        file=file,
         snapshot=job.get("dataset_fetcher", Snapshot),
         profile=job.get("data_profiler", Profile),
         exploration=job.get("eda", Exploration),
