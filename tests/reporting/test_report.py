@@ -194,3 +194,16 @@ def test_hostile_names_and_words_stay_text(position):
 
 def test_every_estimand_has_words() -> None:
     assert set(get_args(Estimand)) == set(report.ESTIMANDS)
+
+
+def test_the_card_shows_what_treating_whom_is_worth():
+    job = sample.job()
+    effects = job.results["effect_estimator"]
+    row = {"threshold": 500.0, "policy": "treat_by_effect", "share": 0.7, "estimate": 1400.0, "ci_lower": 90.0, "ci_upper": 2710.0}  # fmt: skip
+    found = {**effects["heterogeneity"], "net_benefit": {"costs": "given", "rows": [row]}}
+    worth = dataclasses.replace(job, results={**job.results, "effect_estimator": {**effects, "heterogeneity": found}})
+    page = Page(page_of(worth)[0].decode())
+    check_inert(page)
+    assert "treat where the effect exceeds the cost" in page.text
+    assert words.interval(90.0, 2710.0) in page.text
+    assert "Whom to treat, costs taken off" not in Page(page_of(job)[0].decode()).text

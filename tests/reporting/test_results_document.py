@@ -143,3 +143,32 @@ def test_the_manifest_takes_the_runtimes_facts_in(job):
     assert whole["run"] == {"seconds": 3.5}
     assert whole["job_id"] == job.id
     assert whole["files"]["a.txt"].startswith("2d711642")
+
+
+NET_BENEFIT = {
+    "costs": "given",
+    "rows": [
+        {"threshold": 500.0, "policy": "treat_all", "share": 1.0, "estimate": 1294.0, "std_error": 600.0, "ci_lower": 30.0, "ci_upper": 2558.0},
+        {"threshold": 500.0, "policy": "treat_by_effect", "share": 0.7, "estimate": 1400.0, "std_error": 600.0, "ci_lower": 90.0, "ci_upper": 2710.0},
+    ],
+}  # fmt: skip
+
+
+def benefiting(job):
+    effects = job.results["effect_estimator"]
+    found = {**effects["heterogeneity"], "net_benefit": NET_BENEFIT, "policy": {"gain": {"estimate": 12.5, "ci_lower": -3.0, "ci_upper": 28.0}}}  # fmt: skip
+    return with_result(job, "effect_estimator", heterogeneity=found)
+
+
+def test_the_card_says_what_treating_whom_is_worth_at_its_cost(job):
+    card = json.loads(to_bytes(build(benefiting(job), {})))["decision_card"]["net_benefit"]
+    assert card["costs"] == "given"
+    assert [(row["policy"], row["estimate"]) for row in card["rows"]] == [("treat_all", 1294.0), ("treat_by_effect", 1400.0)]  # fmt: skip
+    assert card["policy"] == {"estimate": 12.5, "ci_lower": -3.0, "ci_upper": 28.0}
+
+
+def test_a_card_has_no_net_benefit_where_none_was_valued_or_the_question_is_refused(job):
+    assert json.loads(to_bytes(build(job, {})))["decision_card"]["net_benefit"] is None
+    verdict = {**job.results["critique"]["verdict"], "decision": "refuse"}
+    refused = with_result(benefiting(job), "critique", verdict=verdict)
+    assert json.loads(to_bytes(build(refused, {})))["decision_card"]["net_benefit"] is None

@@ -18,8 +18,9 @@ from causal_orchestrator import estimators, log, selection
 from causal_orchestrator.agents import Ask, JobView, Output, Reader, Turn
 from causal_orchestrator.cautions import cautioned
 from causal_orchestrator.errors import CausalError, EstimationError, InputError, NotApplicable
-from causal_orchestrator.numerics import heterogeneity
+from causal_orchestrator.numerics import heterogeneity, net_benefit
 from causal_orchestrator.numerics.inference import critical_value, holm, p_value, simultaneous_critical_value
+from causal_orchestrator.numerics.learned_policy import costs
 from causal_orchestrator.problem import Estimate, Problem, build, nuisances_to_parquet, plain
 from causal_orchestrator.question import Question
 from causal_orchestrator.results import (
@@ -301,6 +302,7 @@ def _heterogeneity(
     by_row = _by_row(found)
     if by_row is not None and by_row.cate is not None:
         told["cate"] = {"method": by_row.method, **by_row.details["heterogeneity"]}
+        told["net_benefit"] = _net_benefit(problem, by_row.cate, scores)
         told["landscape"] = _landscape(problem, by_row.cate, told["projection"])
     told["evidence"] = _evidence(told, float(plan.thresholds.get("familywise_alpha", ALPHA)))
     return told, by_row
@@ -324,6 +326,17 @@ def _policy(estimate: Estimate) -> dict[str, Any]:
     }
     values = [row.model_dump(include={"term", "estimate", "std_error", "ci_lower", "ci_upper"}) for row in estimate.rows[1:]]  # fmt: skip
     return {"gain": gain, "values": values, **details, "stability": estimate.diagnostics["stability"]["value"]}
+
+
+def _net_benefit(problem: Problem, cate: Floats, scores: Floats) -> dict[str, Any]:
+    """Return the net benefit of whom to treat at the costs given, or over a range of costs where there are none."""
+    try:
+        charged = costs(problem)
+    except InputError as exc:
+        return {"costs": "unusable", "reason": exc.message, "rows": []}
+    cases = charged[:, [1]] if charged is not None else np.tile(net_benefit.thresholds(cate), (problem.n, 1))
+    rows = net_benefit.net_benefit(cate, scores, cases, weights=problem.weights, cluster=problem.cluster, confidence_level=problem.confidence_level, seed=problem.seed)  # fmt: skip
+    return {"costs": "given" if charged is not None else "range", "rows": rows}
 
 
 def _landscape(problem: Problem, cate: Floats, projected: Mapping[str, Any]) -> dict[str, Any]:

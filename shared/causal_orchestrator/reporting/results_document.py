@@ -139,6 +139,28 @@ class EstimatorSelection(Record):
     gap: float | None
 
 
+class NetBenefit(Record):
+    """What a policy gains over treating nobody, per unit, at one cost of treating a unit; intervals hold together."""
+
+    threshold: float
+    policy: Literal["treat_all", "treat_by_effect", "by_effect_less_all"]
+    share: float
+    estimate: float
+    ci_lower: float
+    ci_upper: float
+
+
+class Benefits(Record):
+    """Net benefits at the `given` cost or over a `range` of costs, and the gain of the learned policy over a constant one.
+
+    Where more of the outcome is better; effects and policies were learned on other rows than they are valued on.
+    """
+
+    costs: Literal["given", "range"]
+    rows: tuple[NetBenefit, ...]
+    policy: Mapping[str, float | None]
+
+
 class DecisionCard(Record):
     """What a decision needs, and what the next system needs (OUT-4, OUT-8)."""
 
@@ -149,6 +171,7 @@ class DecisionCard(Record):
     robustness_flags: Mapping[str, bool | None]
     estimator_selection: EstimatorSelection
     further_analysis: FurtherAnalysis
+    net_benefit: Benefits | None = None
 
 
 class Warned(Record):
@@ -376,6 +399,21 @@ def _card(
             gap=selection.gap if selection else None,
         ),
         further_analysis=FurtherAnalysis(needed=critique.verdict.decision != "answer", which=tuple(which)),
+        net_benefit=_benefits(effects) if effects and critique.verdict.decision != "refuse" else None,
+    )
+
+
+def _benefits(effects: Effects) -> Benefits | None:
+    """Return the net benefits where effects of single units were learned."""
+    found = effects.heterogeneity.get("net_benefit") or {}
+    rows = found.get("rows")
+    if not rows:
+        return None
+    learned = (effects.heterogeneity.get("policy") or {}).get("gain") or {}
+    return Benefits(
+        costs=found["costs"],
+        rows=tuple(NetBenefit.model_validate({k: row[k] for k in NetBenefit.model_fields}) for row in rows),
+        policy={key: learned.get(key) for key in ("estimate", "ci_lower", "ci_upper") if learned},
     )
 
 
