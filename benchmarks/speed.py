@@ -1,16 +1,24 @@
-"""Time the same analysis here and directly with DoWhy and EconML: same rows, learners, folds and draws, one thread.
+"""Time what is shared and what a notebook of DoWhy and EconML does: same rows, learners, folds and draws, one thread.
 
-Usage: ``python benchmarks/speed.py [--rows 10000] [--draws 100] [--cap 150]`` in an environment with the ``bench``
-extra. Prints one line per piece and the ratio of the totals; imports and the making of data are not counted. Every
-effect comes with an interval on both sides; for matching, weighting, the regression with effect modifiers and the
-X-learner the reference has the bootstrap alone (100 draws). As in the reference, the outcome is learned on both arms at
-once with the treatment among the features. A piece that passes the cap is stopped and counts as the cap.
+Usage: ``python benchmarks/speed.py [--sections notebook nuisances battery] [--out benchmarks/results]``. Each section
+prints a table and writes it to ``speed_SECTION.md``; imports and the making of data are not counted.
+
+* ``notebook`` (``--rows 10000 --draws 100 --cap 150``; needs the ``bench`` extra): the same analysis here and directly
+  with DoWhy and EconML. Every effect comes with an interval on both sides; for matching, weighting, the regression with
+  effect modifiers and the X-learner the reference has the bootstrap alone (100 draws). As in the reference, the outcome
+  is learned on both arms at once with the treatment among the features. A piece that passes the cap is stopped and
+  counts as the cap.
+* ``nuisances``: cross-fitted nuisances here, and the same fits of scikit-learn on the same folds in a bare loop; the goal
+  is at most 1.2 times its time.
+* ``battery``: every method that reads the shared nuisances, forests and the bootstrap of quantile effects apart, on
+  100,000 rows after they have been learned; the goal is 5 s for all.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 import time
@@ -39,6 +47,9 @@ METHODS = ("ols", "psm", "ipw", "double_ml", "aipw", "x_learner")
 REFUTERS = ("placebo_treatment", "random_common_cause", "data_subset")
 FOLDS = 5
 COVARIATES = 10
+NUISANCE_ROWS, ROUNDS = 20_000, 3
+BATTERY_ROWS = 100_000
+APART = ("causal_forest", "bayesian_causal_forest", "quantile_effects")  # the last fits models of its own 500 times
 LIBRARIES = ("dowhy", "econml.dml", "econml.dr", "econml.metalearners", "econml.inference")
 
 
@@ -169,38 +180,131 @@ def _ate(model: Any, x: np.ndarray | None = None) -> float:
     return float(np.ravel(model.ate(x))[0])
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rows", type=int, default=10_000)
-    arguments.add_argument("--draws", type=int, default=100)
-    arguments.add_argument("--cap", type=int, default=150, help="seconds that one piece of the reference may take")
-    asked = arguments.parse_args()
+def notebook(asked: argparse.Namespace) -> list[str]:
+    """Return the table of the same analysis here and with DoWhy and EconML."""
     signal.signal(signal.SIGALRM, _stop)
     try:
         for name in LIBRARIES:
             importlib.import_module(name)
     except ImportError as exc:
-        sys.exit(f"benchmarks/speed.py needs the extra 'bench' (dowhy, econml): {exc}")
+        sys.exit(f"the section 'notebook' needs the extra 'bench' (dowhy, econml): {exc}")
     for method in METHODS:
         estimators.load(method)
     for refuter in REFUTERS:
         sensitivity.load(refuter)
-    warnings.simplefilter("ignore")
     made = SIMULATIONS["confounded_linear"](asked.rows, seed=0, p=COVARIATES)
     with threadpool_limits(limits=1):
         sides = [
             ours(made.frame, made.question, asked.draws),
             reference(made.frame, made.question, asked.draws, asked.cap),
         ]
-    print(f"{asked.rows:,} rows, {COVARIATES} covariates, {asked.draws} draws; truth {made.truth['ATE']:g}")
-    print(f"{'piece':26}{'here s':>9}{'there s':>9}{'ratio':>8}{'here':>10}{'there':>10}")
+    lines = [
+        f"{asked.rows:,} rows, {COVARIATES} covariates, {asked.draws} draws; truth {made.truth['ATE']:g}",
+        "",
+        "| piece | here s | there s | ratio | here | there |",
+        "|---|---|---|---|---|---|",
+    ]
     for piece in sides[0]:
         here, there = sides[0][piece], sides[1][piece]
-        print(f"{piece:26}{here.seconds:9.3f}{there.seconds:9.3f}{there.seconds / here.seconds:8.1f}{here.estimate:10.4f}{there.estimate:10.4f}{' (stopped)' * there.stopped}")  # fmt: skip
+        lines.append(f"| {piece} | {here.seconds:.3f} | {there.seconds:.3f} | {there.seconds / here.seconds:.1f} | {here.estimate:.4f} | {there.estimate:.4f}{' (stopped)' * there.stopped} |")  # fmt: skip
     whole = [piece for piece in sides[1] if not sides[1][piece].stopped]
     for name, pieces in (("total", list(sides[1])), ("total of what ended", whole)):
         ours_s, theirs_s = (sum(side[piece].seconds for piece in pieces) for side in sides)
-        print(f"{name:26}{ours_s:9.3f}{theirs_s:9.3f}{theirs_s / ours_s:8.1f}")
+        lines.append(f"| {name} | {ours_s:.3f} | {theirs_s:.3f} | {theirs_s / ours_s:.1f} | | |")
+    return lines
+
+
+def directly(x: np.ndarray, t: np.ndarray, y: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return propensities (n,) and outcomes by arm (n, 2) of bare scikit-learn."""
+    propensity, outcome = np.empty(len(y)), np.empty((len(y), 2))
+    for k in range(FOLDS):
+        into, held = fold != k, fold == k
+        both = np.column_stack([x[into], t[into]])
+        regress = HistGradientBoostingRegressor(**JOINT_BOOSTING, random_state=0).fit(both, y[into])
+        for arm in (0, 1):
+            outcome[held, arm] = regress.predict(np.column_stack([x[held], np.full(held.sum(), float(arm))]))
+        classify = HistGradientBoostingClassifier(**BOOSTING, random_state=0).fit(x[into], t[into])
+        propensity[held] = classify.predict_proba(x[held])[:, 1]
+    return propensity, outcome
+
+
+def clocked(run: Callable[[], Any]) -> tuple[Any, np.ndarray]:
+    """Return what `run` returns, and its processor and wall seconds."""
+    start = time.process_time(), time.perf_counter()
+    found = run()
+    return found, np.array([time.process_time() - start[0], time.perf_counter() - start[1]])
+
+
+def nuisances(_: argparse.Namespace) -> list[str]:
+    """Return the table of the nuisances here and of the same fits called directly."""
+    made = SIMULATIONS["confounded_linear"](NUISANCE_ROWS, seed=0, p=COVARIATES)
+    problem = build(made.frame, made.question)
+    x, t, y = problem.covariates, problem.treatment, problem.outcome
+    recipe = {"learners": ("joint_boosting",), "folds": FOLDS, "repeats": 1}
+    lines = [f"{NUISANCE_ROWS:,} rows, {COVARIATES} covariates, {FOLDS} folds, boosting of the outcome on both arms and of the treatment; one thread", "", "| round | here CPU s | direct CPU s | ratio | here wall s | direct wall s | ratio |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+    each = []
+    with threadpool_limits(limits=1):
+        problem.change().take(np.arange(2_000)).learned(**recipe)  # imports
+        for k in range(ROUNDS):
+            fresh = problem.change()
+            found, here = clocked(lambda fresh=fresh: fresh.learned(**recipe))
+            (propensity, outcome), there = clocked(lambda fold=found.fold[0]: directly(x, t, y / y.std(), fold))
+            if not np.allclose(found.e, propensity, atol=1e-6):
+                sys.exit("the two sides have not fitted the same propensity")
+            if np.corrcoef(found.mu1, outcome[:, 1])[0, 1] < 0.999:
+                sys.exit("the two sides have not fitted the same outcome")
+            each.append(np.stack([here, there]))
+            lines.append(_compared(str(k + 1), each[-1]))
+    return [*lines, _compared("median", np.median(each, axis=0))]
+
+
+def _compared(name: str, both: np.ndarray) -> str:
+    (cpu, wall), (bare_cpu, bare_wall) = both
+    return f"| {name} | {cpu:.2f} | {bare_cpu:.2f} | {cpu / bare_cpu:.2f} | {wall:.2f} | {bare_wall:.2f} | {wall / bare_wall:.2f} |"  # fmt: skip
+
+
+def battery(_: argparse.Namespace) -> list[str]:
+    """Return the table of the methods that read the shared nuisances."""
+    made = SIMULATIONS["confounded_linear"](BATTERY_ROWS, seed=0, p=COVARIATES)
+    problem = build(made.frame, made.question)
+    read = [
+        key
+        for key, spec in estimators.ESTIMATORS.items()
+        if spec.nuisances != "none"
+        and spec.needs == ("covariates",)
+        and "binary" in spec.treatments
+        and key not in APART
+    ]
+    lines, total = [], np.zeros(2)
+    with threadpool_limits(limits=1):
+        _, first = clocked(lambda: (problem.parametric(), problem.learned()))
+        for key in read:
+            estimators.load(key)
+            found, spent = clocked(lambda key=key: estimators.estimate(key, problem))
+            total += spent
+            lines.append(f"| {key} | {spent[0]:.2f} | {spent[1]:.2f} | {found.estimate:.4f} |")
+    head = [f"{BATTERY_ROWS:,} rows, {COVARIATES} covariates; both sets of nuisances took {first[0]:.1f} s of CPU before", "", "| method | CPU s | wall s | estimate |", "|---|---|---|---|"]  # fmt: skip
+    return [*head, *lines, f"| all | {total[0]:.2f} | {total[1]:.2f} | |"]
+
+
+SECTIONS = {"notebook": notebook, "nuisances": nuisances, "battery": battery}
+
+
+def main() -> None:
+    """Time, print and write down the sections asked for."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    arguments.add_argument("--rows", type=int, default=10_000)
+    arguments.add_argument("--draws", type=int, default=100)
+    arguments.add_argument("--cap", type=int, default=150, help="seconds that one piece of the reference may take")
+    arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    asked = arguments.parse_args()
+    warnings.simplefilter("ignore")
+    for section in asked.sections:
+        load = f"load of the machine before, per core: {os.getloadavg()[0] / (os.cpu_count() or 1):.1f}"
+        text = "\n".join([f"# Speed: {section}", "", *SECTIONS[section](asked), "", load, ""])
+        sys.stdout.write(text)
+        (asked.out / f"speed_{section}.md").write_text(text)
 
 
 if __name__ == "__main__":
