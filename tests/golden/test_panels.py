@@ -192,3 +192,16 @@ def test_one_lag_without_refinement_is_that_of_panelmatch_to_its_digits():
     found = co.estimate("panel_matching", frame, question, lags=1, leads=0, refinement="none")
     assert found.estimate == pytest.approx(-1.20423408195041, abs=1e-10)
     assert found.std_error == pytest.approx(0.776390146867648, rel=0.05)  # two bootstraps
+
+
+WEIGHTED = golden("callaway_santanna_weights")
+
+
+@pytest.mark.parametrize("name", sorted(set(WEIGHTED) - {"data"}))
+def test_weights_that_vary_in_time_are_those_of_the_earlier_period_as_in_csdid(name):
+    control, how = name.split()
+    frame = pd.DataFrame(WEIGHTED["data"])
+    question = {"outcome": "y", "unit": "unit", "time": "time", "first_treated": "first", "weights": "w"}
+    found = co.estimate("callaway_santanna", frame, question, control_group=control, aggregation=how, score="reg")
+    # Variances of influence functions are over n - 1 here, over n there.
+    close(found, WEIGHTED[name], np.sqrt(40 / 39))

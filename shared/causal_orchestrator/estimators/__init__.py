@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -209,14 +209,14 @@ _INSTRUMENT = ("the instruments are as good as random given the covariates", "th
 
 ESTIMATORS: dict[str, Spec] = {
     "difference_in_means": Spec("difference_in_means", ("ATE",), ("randomized",), treatments=_LEVELS, cost=lambda n, p: 0.1, assumes=("assignment is random", _INTERFERENCE), evidence=_experiment, credibility=0.9, title="Difference in means", options=("se",)),
-    "ols": Spec("ols", ("ATE", "SATE", "PLR"), _BOTH, treatments=(*_LEVELS, "continuous"), assumes=(_UNCONFOUNDED, "a linear model with one coefficient for everyone", _INTERFERENCE), evidence=_regression, credibility=0.6, title="Linear regression", options=("adjustment", "family", "se", "estimand")),
+    "ols": Spec("ols", ("ATE", "SATE", "PLR"), _BOTH, treatments=(*_LEVELS, "continuous"), assumes=(_UNCONFOUNDED, "a linear model with one coefficient for everyone", _INTERFERENCE), evidence=_regression, credibility=0.6, title="Linear regression", options=("adjustment", "family", "se", "estimand", "linear")),
     "regression_adjustment": Spec("regression_adjustment", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 2.0, assumes=(_UNCONFOUNDED, "a right outcome model in each arm", _INTERFERENCE), evidence=_outcome_model, credibility=0.65, title="Regression adjustment (g-computation)", options=("estimand", "family")),
     "stratification": Spec("stratification", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, _OVERLAP, "little confounding is left within strata", _INTERFERENCE), evidence=_needs_overlap, credibility=0.45, title="Propensity stratification", options=("estimand", "strata")),
     "psm": Spec("psm", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 10.0 + n / 1e4, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_matching, credibility=0.5, title="Propensity-score matching", options=("estimand", "distance", "caliper", "replace", "ties", "ratio", "distance_tolerance", "bias_adjustment", "variance"), clusters=False, weights=False),
     "ipw": Spec("ipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_needs_overlap, credibility=0.55, title="Inverse-probability weighting", options=("estimand", "trim", "stabilized", "normalized")),
     "overlap_weighting": Spec("overlap_weighting", ("ATO",), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "a right propensity model", _INTERFERENCE), evidence=_survives_poor_overlap, credibility=0.6, title="Overlap weighting"),
     "aipw": Spec("aipw", ("ATE", "ATT", "ATC", "SATE", "SATT"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.85, title="Augmented inverse-probability weighting (doubly robust)", options=("estimand", "learners", "folds", "repeats", "trim")),
-    "double_ml": Spec("double_ml", ("PLR",), _BOTH, needs=("covariates",), treatments=(*_LEVELS, "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, "the effect is added to what covariates explain", _INTERFERENCE), evidence=_learns, credibility=0.75, title="Double machine learning (partially linear)", options=("learners", "folds", "repeats")),
+    "double_ml": Spec("double_ml", ("PLR",), _BOTH, needs=("covariates",), treatments=(*_LEVELS, "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, "the effect is added to what covariates explain", _INTERFERENCE), evidence=_learns, credibility=0.75, title="Double machine learning (partially linear)", options=("learners", "folds", "repeats", "linear")),
     "entropy_balancing": Spec("entropy_balancing", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, cost=lambda n, p: 10.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the odds of treatment or the outcome follow the balanced moments", _INTERFERENCE), evidence=_needs_overlap, credibility=0.6, title="Entropy balancing", options=("estimand", "moments")),
     "cem": Spec("cem", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "little confounding is left within cells of coarsened covariates", _INTERFERENCE), evidence=_cells, credibility=0.45, title="Coarsened exact matching", options=("estimand", "bins", "bias_adjustment"), clusters=False),
     "short_stack": Spec("short_stack", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 100.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.84, title="Combination of doubly robust estimates, one per learner", options=("estimand", "learners", "folds", "repeats", "trim"), combines=True),
@@ -259,6 +259,20 @@ ESTIMATORS: dict[str, Spec] = {
 ALIASES = {
     "tvce": "double_ml", "ope": "double_ml_irm", "regression": "ols", "2sls": "iv_2sls", "iv": "iv_2sls", "rd": "rdd",
     "sc": "synthetic_control", "cate": "causal_forest",
+}  # fmt: skip
+
+
+# Names of options, and of their values, that other packages use.
+OPTION_ALIASES = {
+    "cov_type": "se", "vcov": "se", "vce": "se", "h": "bandwidth", "p": "polynomial", "bwselect": "bandwidth_rule",
+    "est_method": "score", "n_folds": "folds", "n_rep": "repeats", "distance.tolerance": "distance_tolerance",
+}  # fmt: skip
+VALUE_ALIASES = {
+    "robust": "hc1", "hetero": "hc1", "heteroskedastic": "hc1", "iid": "classical", "unadjusted": "classical",
+    "nonrobust": "classical", "homoskedastic": "classical", "clustered": "cluster", "cr1": "cluster", "crv1": "cluster",
+    "neyman": "welch", "nevertreated": "never_treated", "never": "never_treated",
+    "notyettreated": "not_yet_treated", "notyet": "not_yet_treated", "tri": "triangular", "uni": "uniform",
+    "rectangular": "uniform", "epa": "epanechnikov", "atet": "ATT", "atu": "ATC", "atut": "ATC", "event": "dynamic",
 }  # fmt: skip
 
 
@@ -312,6 +326,9 @@ def load(key: str) -> Callable[..., Estimate]:
 def estimate(key: str, problem: Problem, **options: Any) -> Estimate:
     """Run one method on a problem; ``se="bootstrap"`` is an option of every method with an influence function.
 
+    Options and their values may be spelled as other packages do (``cov_type="HC1"``, ``control_group="notyettreated"``).
+    A treatment with few numeric levels is a number to methods that take numbers and no levels.
+
     Raises
     ------
     NotApplicable, DesignError, EstimationError
@@ -322,6 +339,13 @@ def estimate(key: str, problem: Problem, **options: Any) -> Estimate:
     """
     name = resolve(key)
     function, spec = load(name), ESTIMATORS[name]
+    if (
+        problem.treatment_kind == "multivalued"
+        and "multivalued" not in spec.treatments
+        and "continuous" in spec.treatments
+    ):
+        problem = per_unit(problem)
+    options = _named(name, function, options)
     for kind, taken, what in (
         (problem.treatment_kind, spec.treatments, "treatment"),
         (problem.outcome_kind, spec.outcomes, "outcome"),
@@ -338,6 +362,50 @@ def estimate(key: str, problem: Problem, **options: Any) -> Estimate:
 
     options.pop("se")
     return bootstrapped(problem, function(problem, **_checked(name, function, options)))
+
+
+def per_unit(problem: Problem) -> Problem:
+    """Return the problem with a treatment of numeric levels as a number, so that its effect is per unit.
+
+    Raises
+    ------
+    NotApplicable
+        If a level is no number (``NEEDS_NUMBERS``).
+    """
+    if problem.treatment_kind == "continuous":
+        return problem
+    try:
+        values = [float(level) for level in problem.treatment_levels]
+    except ValueError as exc:
+        raise NotApplicable("the levels of the treatment are no numbers, so there is no effect per unit", code="NEEDS_NUMBERS") from exc  # fmt: skip
+    import numpy as np
+
+    taken = np.array(values)[problem.treatment.astype(np.int64)]
+    return problem.change(treatment=taken, treatment_kind="continuous", treatment_levels=())
+
+
+def _named(key: str, function: Callable[..., Estimate], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by the names and values that the method has for them."""
+    hints, named = get_type_hints(function), dict[str, Any]()
+    for option, value in options.items():
+        name = option if option in ESTIMATORS[key].options else OPTION_ALIASES.get(option, option)
+        if name in named:
+            raise InputError(f"{key}: option {name!r} is given twice", code="OPTION_INVALID", details={"option": name})
+        named[name] = _spelled(value, hints.get(name))
+    return named
+
+
+def _spelled(value: Any, hint: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    known = {text.lower(): text for text in _texts(hint)}
+    word = value.strip().lower()
+    return known.get(word) or known.get(VALUE_ALIASES.get(word, "").lower()) or value
+
+
+def _texts(hint: Any) -> list[str]:
+    """Return the texts that an annotation allows, those within unions among them."""
+    return [text for part in get_args(hint) for text in ([part] if isinstance(part, str) else _texts(part))]
 
 
 def _checked(key: str, function: Callable[..., Estimate], options: Mapping[str, Any]) -> dict[str, Any]:

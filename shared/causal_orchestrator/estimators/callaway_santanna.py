@@ -14,7 +14,6 @@ from causal_orchestrator.numerics.inference import influence_covariance
 from causal_orchestrator.numerics.linear import independent_columns
 from causal_orchestrator.numerics.logit import fit_logit
 from causal_orchestrator.numerics.panel import (
-    by_unit,
     cluster_of_units,
     effect_row,
     layout,
@@ -95,7 +94,7 @@ def estimate(
 
 @dataclass(frozen=True)
 class _Data:
-    """Units (N,) by periods (T,), all seen throughout: `outcome` (N, T), `covariates` (N, T, p), `weights` (N,)."""
+    """Units (N,) by periods (T,), all seen throughout: `outcome` (N, T), `covariates` (N, T, p), `weights` (N, T)."""
 
     outcome: Floats
     covariates: Floats
@@ -130,7 +129,7 @@ def _data(problem: Problem) -> tuple[_Data, list[str]]:
     if (early & seen).any():
         notes.append(f"{int((early & seen).sum())} units treated from the first period on are left out")
     keep = seen & ~early
-    weights = np.ones(panel.n_units) if problem.weights is None else by_unit(panel, problem.weights)
+    weights = np.ones_like(outcome) if problem.weights is None else panel.wide(problem.weights)
     if not (np.isfinite(panel.first) & keep).any():
         raise DesignError("no treated unit is seen before and after its start", code="NO_PRE_PERIOD")
     cluster = cluster_of_units(panel, problem.cluster if problem.question.cluster else None)[keep]
@@ -182,7 +181,7 @@ def _compare(data: _Data, g: int, t: int, base: int, treated: Mask, others: Mask
     # Free of the covariates' units, so that the sums below lose no digits.
     x = np.column_stack([np.ones(len(index)), (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)])
     x = x[:, independent_columns(x[others[index]])]
-    value, influence = _att(change, treated[index].astype(np.float64), x, data.weights[index], score)
+    value, influence = _att(change, treated[index].astype(np.float64), x, data.weights[index, min(t, base)], score)
     full = np.zeros(len(treated))
     full[index] = influence * len(treated) / len(index)
     return _Cell(g, t, value, full, len(index))
@@ -250,8 +249,9 @@ class _Average:
 
 def _average(data: _Data, cells: Sequence[_Cell], term: str, **where: Any) -> _Average:
     """Average cells by the size of their cohorts, whose being estimated enters the influence."""
-    share = np.array([(data.weights * (data.first == c.g)).mean() for c in cells])
-    own = np.column_stack([data.weights * (data.first == c.g) for c in cells]) - share
+    weights = data.weights[:, 0] / data.weights[:, 0].mean()
+    share = np.array([(weights * (data.first == c.g)).mean() for c in cells])
+    own = np.column_stack([weights * (data.first == c.g) for c in cells]) - share
     total = share.sum()
     values = np.array([c.value for c in cells])
     influence = np.column_stack([c.influence for c in cells]) @ (share / total)

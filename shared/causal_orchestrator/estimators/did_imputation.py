@@ -217,6 +217,11 @@ def _notes(panel: Panel, model: _Untreated) -> tuple[str, ...]:
     said = []
     if model.dropped:
         said.append(f"{model.dropped} treated rows are left out: their unit or period has no untreated row")
+    alone = sum(int((panel.first == g).sum() == 1) for g in panel.cohorts)
+    if alone:
+        said.append(
+            f"{alone} cohorts have one unit, whose own noise the standard error cannot know: it may be too small"
+        )
     if not np.isinf(panel.first).any():
         said.append("no unit is never treated: later cohorts stand in until they start")
     return tuple(said)

@@ -15,14 +15,18 @@ Floats = NDArray[np.float64]
 
 _SOURCE = {
     "welch": "Welch (Neyman) variance, t",
+    "hc0": "HC0, t",
     "hc1": "HC1, t",
+    "hc2": "HC2, t",
     "hc3": "HC3, t",
     "classical": "classical, t",
     "cluster": "CR1 clustered, t",
 }
 
 
-def estimate(problem: Problem, *, se: Literal["welch", "hc1", "hc3", "classical", "cluster"] | None = None) -> Estimate:
+def estimate(
+    problem: Problem, *, se: Literal["welch", "hc0", "hc1", "hc2", "hc3", "classical", "cluster"] | None = None
+) -> Estimate:
     """Estimate the average effect of a randomised treatment by the difference in mean outcomes.
 
     Assumes random assignment. Covariates are not used. One row per level of the treatment against the reference.
@@ -31,7 +35,8 @@ def estimate(problem: Problem, *, se: Literal["welch", "hc1", "hc3", "classical"
     ----------
     se : how the standard error is obtained.
         ``welch`` (default without clusters): s₁²/n₁ + s₀²/n₀, Neyman's conservative variance, with Welch–Satterthwaite
-        degrees of freedom; ``hc1`` and ``hc3``: of the regression on the arms; ``classical``: one common variance; ``cluster`` (default with clusters): CR1.
+        degrees of freedom; ``hc0`` to ``hc3``: of the regression on the arms (without weights ``hc2`` is Neyman's
+        variance); ``classical``: one common variance; ``cluster`` (default with clusters): CR1.
 
     Returns
     -------

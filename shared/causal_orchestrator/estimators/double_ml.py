@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import EstimationError
+from causal_orchestrator.estimators import per_unit
 from causal_orchestrator.numerics.inference import median_over_repeats
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
@@ -22,6 +23,7 @@ def estimate(
     learners: Sequence[str] | None = None,
     folds: int | None = None,
     repeats: int | None = None,
+    linear: bool = False,
 ) -> Estimate:
     """Estimate the coefficient of the treatment in the partially linear model by double machine learning.
 
@@ -31,6 +33,7 @@ def estimate(
     Parameters
     ----------
     learners, folds, repeats : see `numerics.nuisance.recipe`.
+    linear : a treatment with few numeric levels enters as a number, with one coefficient per unit.
 
     Raises
     ------
@@ -41,6 +44,7 @@ def estimate(
     ----------
     Robinson (1988); Chernozhukov et al. (2018), https://doi.org/10.1111/ectj.12097, equation 4.4 (partialling out).
     """
+    problem = per_unit(problem) if linear else problem
     found = problem.learned(learners=learners, folds=folds, repeats=repeats)
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
     values, influences, compared = [], [], np.zeros(problem.n)

@@ -10,10 +10,10 @@ from causal_orchestrator.errors import InputError
 from causal_orchestrator.numerics import iv
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
-_SOURCE = {"classical": "classical, t", "hc1": "HC1, t", "cluster": "CR1 clustered, t"}
+_SOURCE = {"classical": "classical, t", "hc0": "HC0, t", "hc1": "HC1, t", "cluster": "CR1 clustered, t"}
 
 
-def estimate(problem: Problem, *, se: Literal["classical", "hc1", "cluster"] | None = None) -> Estimate:
+def estimate(problem: Problem, *, se: Literal["classical", "hc0", "hc1", "cluster"] | None = None) -> Estimate:
     """Estimate the effect of a treatment that instruments move, by two-step efficient GMM.
 
     Assumes what two-stage least squares does. With several instruments and unequal variances the weights make it more

@@ -10,11 +10,11 @@ from causal_orchestrator.errors import InputError
 from causal_orchestrator.numerics import iv
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
-_SOURCE = {"classical": "classical, t", "hc1": "HC1, t", "cluster": "CR1 clustered, t"}
+_SOURCE = {"classical": "classical, t", "hc0": "HC0, t", "hc1": "HC1, t", "cluster": "CR1 clustered, t"}
 
 
 def estimate(
-    problem: Problem, *, se: Literal["classical", "hc1", "cluster"] | None = None, fuller: float = 0.0
+    problem: Problem, *, se: Literal["classical", "hc0", "hc1", "cluster"] | None = None, fuller: float = 0.0
 ) -> Estimate:
     """Estimate the effect of a treatment that instruments move, by limited-information maximum likelihood.
 
@@ -23,7 +23,8 @@ def estimate(
 
     Parameters
     ----------
-    se : how the standard error is obtained; HC1 by default, CR1 with clusters.
+    se : how the standard error is obtained; HC1 by default, CR1 with clusters; ``hc0`` is HC1 without its factor
+        n/(n - k), as Stata's ivregress has it.
     fuller : Fuller's constant, at least zero; 1 makes the estimator nearly unbiased and gives it moments.
 
     Returns

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import EstimationError, InputError, NotApplicable
+from causal_orchestrator.estimators import per_unit
 from causal_orchestrator.numerics.balance import regression_weights
 from causal_orchestrator.numerics.glm import Family, fit_glm, mean_of, slope_of, standardised_means
 from causal_orchestrator.numerics.inference import influence_covariance
@@ -17,7 +18,7 @@ from causal_orchestrator.numerics.nuisance import with_intercept
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
-StandardError = Literal["hc1", "hc3", "classical", "cluster"]
+StandardError = Literal["hc0", "hc1", "hc2", "hc3", "classical", "cluster"]
 
 SMALL = 250  # rows below which HC3 is the default
 
@@ -29,6 +30,7 @@ def estimate(
     family: Family = "gaussian",
     se: StandardError | None = None,
     estimand: Literal["ATE", "SATE"] | None = None,
+    linear: bool = False,
 ) -> Estimate:
     """Estimate the effect of the treatment by regression.
 
@@ -38,8 +40,10 @@ def estimate(
         (labelled PLR); ``lin``: covariates centred and fully interacted with the treatment, the ATE. The default is
         additive unless an estimand is asked for that only ``lin`` has.
     family : ``gaussian``, or ``logit`` and ``poisson`` with the average marginal effect (difference in means).
-    se : ``hc1`` (default from 250 rows), ``hc3`` (default below), ``classical`` or ``cluster`` (CR1, default with
-        clusters). Logit and Poisson always take the stacked sandwich, clustered where clusters are given.
+    se : ``hc1`` (default from 250 rows), ``hc3`` (default below), ``hc0``, ``hc2``, ``classical`` or ``cluster`` (CR1,
+        default with clusters). Logit and Poisson always take the stacked sandwich, clustered where clusters are given.
+    linear : a treatment with few numeric levels enters as a number, with one coefficient per unit; else each level
+        has its own against the reference.
     estimand : ``SATE`` leaves out the variance of the covariates' means (Lin's design-based error, ``lin`` only).
 
     Returns
@@ -52,6 +56,7 @@ def estimate(
     Lin (2013), https://doi.org/10.1214/12-AOAS583; Negi & Wooldridge (2021),
     https://doi.org/10.1080/07474938.2020.1824732; Angrist (1998) on the variance weights.
     """
+    problem = per_unit(problem) if linear else problem
     if adjustment is None:
         adjustment = (
             "lin" if estimand == "SATE" or (estimand == "ATE" and _label(problem, "additive") == "PLR") else "additive"
@@ -164,6 +169,12 @@ def _notes(problem: Problem, fit: LeastSquares, label: str) -> tuple[str, ...]:
     notes = []
     if label == "PLR":
         notes.append("a variance-weighted effect: the ATE only if the effect does not vary with the covariates")
+    if problem.treatment_kind == "multivalued" and all(
+        level.lstrip("-").isdigit() for level in problem.treatment_levels
+    ):
+        notes.append(
+            "each level of the treatment is compared with the reference; linear=True gives one effect per unit"
+        )
     dropped = fit.design.shape[1] - len(fit.kept)
     if dropped:
         notes.append(f"{dropped} regressors repeat others and were left out")

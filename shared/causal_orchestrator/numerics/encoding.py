@@ -79,7 +79,7 @@ def as_numbers(series: pd.Series) -> Floats | None:
 
 
 def _all_numbers(present: pd.Series) -> bool:
-    return all(isinstance(value, int | float | bool | np.number) for value in present.unique())
+    return all(issubclass(kind, int | float | bool | np.number) for kind in present.map(type).unique())
 
 
 def _days(series: pd.Series) -> Floats:

@@ -21,7 +21,7 @@ from causal_orchestrator.numerics.linear import independent_columns
 from causal_orchestrator.numerics.logit import fit_logit
 
 Floats = NDArray[np.float64]
-Covariance = Literal["classical", "hc1", "cluster"]
+Covariance = Literal["classical", "hc0", "hc1", "cluster"]
 
 WEAK = 10.0  # effective F below which the usual interval misleads (Stock & Yogo 2005; Andrews, Stock & Sun 2019)
 MOP_BIAS = 10.0  # 1/τ with τ = 10 % of the worst-case bias (Montiel Olea & Pflueger 2013)
@@ -235,7 +235,7 @@ def _meat(data: Partialled, regressors: Floats, residuals: Floats, kind: Covaria
     if kind == "classical":
         return np.asarray(regressors.T @ regressors * float(residuals @ residuals) / (data.n - used))
     scores = regressors * residuals[:, None]
-    factor = data.n / (data.n - used)
+    factor = 1.0 if kind == "hc0" else data.n / (data.n - used)
     if kind == "cluster" and data.cluster is not None:
         scores = sum_by(data.cluster, scores)
         groups = len(scores)
@@ -342,7 +342,7 @@ def _quadratic(data: Partialled, both: Floats, limit: float, kind: Covariance, u
 def _cross_meat(data: Partialled, left: Floats, kind: Covariance, used: int) -> Floats:
     """Return Ω (2, 2, k, k): the variance of Z'(y - βd) is Ω_yy - β(Ω_yd + Ω_dy) + β²Ω_dd."""
     scores = np.stack([data.instruments * left[:, [j]] for j in (0, 1)])
-    factor = data.n / (data.n - used)
+    factor = 1.0 if kind == "hc0" else data.n / (data.n - used)
     if kind == "cluster" and data.cluster is not None:
         scores = np.stack([sum_by(data.cluster, part) for part in scores])
         groups = scores.shape[1]

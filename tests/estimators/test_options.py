@@ -1,0 +1,86 @@
+"""Options by the names that the field uses, and treatments whose levels are numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from linearmodels.datasets import meps
+from linearmodels.iv import IV2SLS
+
+import causal_orchestrator as co
+
+RTOL = 1e-9  # the same formulas
+GROUPS = {"treatment": "female", "outcome": "ldrugexp"}
+CONTROLS = ["totchr", "age", "linc", "blhisp"]
+
+
+@pytest.fixture(scope="module")
+def spending():
+    return meps.load().dropna().reset_index(drop=True)
+
+
+@pytest.mark.parametrize("kind", ["HC0", "HC1", "HC2", "HC3"])
+def test_robust_errors_go_by_their_usual_names(spending, kind):
+    plain = smf.ols("ldrugexp ~ female", spending).fit(cov_type=kind)
+    assert co.estimate("difference_in_means", spending, GROUPS, se=kind).std_error == pytest.approx(plain.bse["female"], rel=RTOL)  # fmt: skip
+    adjusted = smf.ols("ldrugexp ~ female + totchr + age + linc + blhisp", spending).fit(cov_type=kind)
+    found = co.estimate("ols", spending, {**GROUPS, "covariates": CONTROLS}, cov_type=kind)
+    assert found.std_error == pytest.approx(adjusted.bse["female"], rel=RTOL)
+
+
+def test_two_stage_least_squares_has_the_published_drug_spending():
+    # Cameron & Trivedi (2010), Microeconometrics Using Stata, section 6.3: -.8976 (.2211).
+    frame = meps.load().dropna().reset_index(drop=True)
+    question = {"treatment": "hi_empunion", "outcome": "ldrugexp", "covariates": ["female", *CONTROLS], "instruments": ["ssiratio"]}  # fmt: skip
+    found = co.estimate("iv_2sls", frame, question, se="HC0")
+    assert (round(found.estimate, 4), round(found.std_error, 4)) == (-0.8976, 0.2211)
+    exog = frame[["female", *CONTROLS]].assign(one=1.0)
+    wanted = IV2SLS(frame["ldrugexp"], exog, frame["hi_empunion"], frame["ssiratio"]).fit(cov_type="robust")
+    assert found.std_error == pytest.approx(float(wanted.std_errors["hi_empunion"]), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [({"cov_type": "robust"}, {"se": "hc1"}), ({"vcov": "iid"}, {"se": "classical"}), ({"se": "Classical"}, {"se": "classical"})]
+)  # fmt: skip
+def test_other_packages_names_mean_the_same(spending, said, meant):
+    found, wanted = (co.estimate("ols", spending, GROUPS, **options) for options in (said, meant))
+    assert (found.std_error, found.inference) == (wanted.std_error, wanted.inference)
+
+
+def test_an_option_given_by_two_names_is_refused(spending):
+    with pytest.raises(co.InputError, match="given twice"):
+        co.estimate("ols", spending, GROUPS, se="hc1", cov_type="hc3")
+
+
+def schooling():
+    rng = np.random.default_rng(50)
+    z, ability = rng.integers(0, 4, 800), rng.standard_normal(800)
+    years = np.clip(np.round(12 + z + ability), 10, 17)
+    return pd.DataFrame({"z": z, "years": years, "wage": 0.1 * years + 0.3 * ability + rng.standard_normal(800)})
+
+
+def test_years_of_schooling_are_a_number_to_instruments():
+    frame = schooling()
+    question = {"treatment": "years", "outcome": "wage", "instruments": ["z"]}
+    found = co.estimate("iv_2sls", frame, question, se="classical")
+    wanted = np.cov(frame["z"], frame["wage"])[0, 1] / np.cov(frame["z"], frame["years"])[0, 1]
+    assert found.estimate == pytest.approx(wanted, rel=RTOL)
+
+
+def test_a_regression_on_years_of_schooling_has_one_slope_where_asked():
+    frame = schooling()
+    question = {"treatment": "years", "outcome": "wage"}
+    wanted = smf.ols("wage ~ years", frame).fit()
+    found = co.estimate("ols", frame, question, linear=True, se="classical")
+    assert (found.estimate, found.std_error) == pytest.approx((wanted.params["years"], wanted.bse["years"]), rel=RTOL)
+    by_level = co.estimate("ols", frame, question)
+    assert len(by_level.rows) > 1
+    assert any("linear=True" in note for note in by_level.notes)
+
+
+def test_levels_that_are_no_numbers_have_no_effect_per_unit():
+    frame = schooling().assign(years=lambda f: f["years"].map("year {:g}".format))
+    with pytest.raises(co.NotApplicable, match="no numbers"):
+        co.estimate("iv_2sls", frame, {"treatment": "years", "outcome": "wage", "instruments": ["z"]})
