@@ -97,6 +97,26 @@ def test_every_interval_of_a_crowded_design_holds_the_truth_or_is_not_given(hira
     assert rows[-1].estimate is None  # more than two in five rows could not have had it
 
 
+@pytest.mark.exhaustive
+def test_a_small_crowded_design_covers_where_it_speaks():
+    """The derivative is held against that of the population over the doses that the estimate names."""
+    many = np.random.default_rng(0).exponential(size=(400_000, 3))
+    rate = many[:, :2].sum(axis=1)
+    dose = many[:, 2] / rate
+    slope = 1 - rate**2 * np.exp(-rate * dose)
+    curve, derivative = 0, 0
+    for seed in range(100, 200):
+        problem, _ = crowded(500, seed)
+        found = estimators.estimate("dose_response", problem, grid=DOSES)
+        start, full = np.quantile(problem.treatment, (0.05, 0.2))
+        counted = np.clip((dose - start) / (full - start), 0, 1) * (dose <= problem.treatment.max())
+        derivative += found.ci_lower <= np.average(slope, weights=counted) <= found.ci_upper
+        told = [(row, at + 2 / (1 + at) ** 3) for row, at in zip(found.rows[1:], DOSES, strict=True) if row.estimate is not None]  # fmt: skip
+        curve += all(row.ci_lower <= truth <= row.ci_upper for row, truth in told)
+    for count in (curve, derivative):  # 91 and 94 of 100
+        assert stats.binomtest(count, 100, 0.95).pvalue > ALARM, f"{curve} and {derivative} of 100"
+
+
 def test_the_average_derivative_says_which_doses_it_is_over(hirano_imbens):
     problem, slopes = crowded(1_000, 7)
     low, high = hirano_imbens.details["derivative_over"]
