@@ -62,9 +62,10 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     asked = arguments.parse_args()
     lines = ["# `causal estimate aipw` on large tables", "", f"{os.cpu_count()} cores.", "", "| rows × covariates | wall s | CPU s | load per core | peak GiB | it says |", "|---|---|---|---|---|---|"]  # fmt: skip
-    lines += [measured(rows, asked.columns) for rows in sorted(asked.rows)]  # in this order: the peak is of all so far
+    for rows in sorted(asked.rows):  # in this order: the peak is of all so far
+        lines.append(measured(rows, asked.columns))
+        (asked.out / "scale.md").write_text("\n".join(lines) + "\n")
     sys.stdout.write("\n".join(lines) + "\n")
-    (asked.out / "scale.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
