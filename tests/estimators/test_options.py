@@ -84,3 +84,33 @@ def test_levels_that_are_no_numbers_have_no_effect_per_unit():
     frame = schooling().assign(years=lambda f: f["years"].map("year {:g}".format))
     with pytest.raises(co.NotApplicable, match="no numbers"):
         co.estimate("iv_2sls", frame, {"treatment": "years", "outcome": "wage", "instruments": ["z"]})
+
+
+def series():
+    t = np.arange(60)
+    y = 0.1 * t + (t >= 40) + 0.2 * np.random.default_rng(51).standard_normal(60)
+    return pd.DataFrame({"t": t, "y": y, "d": (t >= 40) * 1})
+
+
+@pytest.mark.parametrize("said", ["2018-05-01", "2018-05-01T00:00:00"])
+def test_an_interruption_may_be_a_date(said):
+    frame = series().assign(t=pd.date_range("2015-01-01", periods=60, freq="MS"))
+    question = {"treatment": "d", "outcome": "y", "time": "t"}
+    wanted = co.estimate("its", frame, question)
+    assert co.estimate("its", frame, question, interruption=said).estimate == pytest.approx(wanted.estimate, rel=RTOL)
+    dates = frame.assign(t=frame["t"].dt.strftime("%Y-%m-%d"))
+    assert co.estimate("its", dates, question, interruption=said).estimate == pytest.approx(wanted.estimate, rel=RTOL)
+
+
+def test_a_treatment_that_is_its_own_instrument_is_said_to_be():
+    frame = schooling().assign(z=lambda f: f["years"])
+    with pytest.raises(co.DesignError, match="its own instrument"):
+        co.estimate("iv_2sls", frame, {"treatment": "years", "outcome": "wage", "instruments": ["z"]})
+
+
+def test_an_outcome_that_does_not_vary_beside_the_cutoff_is_said_not_to():
+    x = np.linspace(-1, 1, 400)
+    frame = pd.DataFrame({"x": x, "t": (x >= 0) * 1, "y": (x >= 0) * 1})
+    question = {"treatment": "t", "outcome": "y", "running_variable": "x", "cutoff": 0.0}
+    with pytest.raises(co.DesignError, match="does not vary"):
+        co.estimate("rdd", frame, question)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ LJUNG_LAGS = 10
 def estimate(
     problem: Problem,
     *,
-    interruption: float | None = None,
+    interruption: float | str | date | None = None,
     seasonality: int | None = None,
     period: float = 12.0,
     lags: int | None = None,
@@ -43,7 +44,8 @@ def estimate(
 
     Parameters
     ----------
-    interruption : the first time under treatment; by default the first time with treatment.
+    interruption : the first time under treatment (a number or a date, as times are); by default the first time
+        with treatment.
     seasonality : number of pairs of sine and cosine waves, which may change over time, of the given `period` (in
         steps of time).
     lags : order of autoregressive noise; by default 1 around a straight line and none beside a walking level.

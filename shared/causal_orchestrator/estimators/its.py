@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ Family = Literal["gaussian", "poisson", "quasipoisson"]
 def estimate(
     problem: Problem,
     *,
-    interruption: float | None = None,
+    interruption: float | str | date | None = None,
     seasonality: int | None = None,
     period: float = 12.0,
     lags: int | None = None,
@@ -39,7 +40,8 @@ def estimate(
 
     Parameters
     ----------
-    interruption : the first time under treatment; by default the first time with treatment.
+    interruption : the first time under treatment (a number or a date, as times are); by default the first time
+        with treatment.
     seasonality : number of pairs of sine and cosine waves of the given `period` (in units of time).
     lags : lags of the Newey–West covariance, by default ⌊4 (n/100)^(2/9)⌋ (``gaussian``; the Poisson families take
         the model's own variance, with the dispersion estimated in ``quasipoisson``).

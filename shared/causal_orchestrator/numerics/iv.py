@@ -25,6 +25,7 @@ Covariance = Literal["classical", "hc0", "hc1", "cluster"]
 
 WEAK = 10.0  # effective F below which the usual interval misleads (Stock & Yogo 2005; Andrews, Stock & Sun 2019)
 MOP_BIAS = 10.0  # 1/τ with τ = 10 % of the worst-case bias (Montiel Olea & Pflueger 2013)
+EXACT = 1e-12  # share of the treatment's variance that rounding may leave where instruments determine it
 GRID = 2001  # angles at which the robust Anderson–Rubin statistic is looked at before its roots are refined
 LEVELS = 20  # a text with more values is no instrument
 
@@ -128,7 +129,8 @@ def partial_out(sample: Sample, names: Sequence[str]) -> Partialled:
     ------
     DesignError
         If an instrument has one value (``INSTRUMENT_CONSTANT``), or none is left beside the controls
-        (``INSTRUMENT_COLLINEAR``), or there are too few rows (``TOO_FEW_ROWS``).
+        (``INSTRUMENT_COLLINEAR``), or they determine the treatment (``INSTRUMENT_IS_TREATMENT``), or there are too few
+        rows (``TOO_FEW_ROWS``).
     """
     instruments = instrument_numbers(sample.roles["instruments"], names)
     n = len(sample.outcome)
@@ -144,7 +146,11 @@ def partial_out(sample: Sample, names: Sequence[str]) -> Partialled:
     values = np.column_stack([sample.outcome * root, sample.treatment * root, both[:, kept]])
     q, _ = np.linalg.qr(controls)
     left = values - q @ (q.T @ values)
-    return Partialled(left[:, 0], left[:, 1], left[:, 2:], controls.shape[1], sample.cluster)
+    data = Partialled(left[:, 0], left[:, 1], left[:, 2:], controls.shape[1], sample.cluster)
+    unexplained = data.treatment - data.projected(data.treatment)
+    if unexplained @ unexplained <= EXACT * (data.treatment @ data.treatment):
+        raise DesignError("the instruments determine the treatment exactly: it is its own instrument, and `ols` says the same", code="INSTRUMENT_IS_TREATMENT")  # fmt: skip
+    return data
 
 
 def instrument_numbers(instruments: NDArray[Any], names: Sequence[str]) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, cast
 
 import numpy as np
@@ -216,8 +217,8 @@ class Series:
     after: NDArray[np.bool_]
 
 
-def series(roles: Mapping[str, NDArray[Any]], treatment: Floats, interruption: float | None) -> Series:
-    """Order the rows of one series in time.
+def series(roles: Mapping[str, NDArray[Any]], treatment: Floats, interruption: float | str | date | None) -> Series:
+    """Order the rows of one series in time; an `interruption` may be a date where times are dates.
 
     Raises
     ------
@@ -235,10 +236,19 @@ def series(roles: Mapping[str, NDArray[Any]], treatment: Floats, interruption: f
     if np.any(np.diff(time[order]) == 0):
         raise NotApplicable("several rows share a time; add them up to one series first", code="SEVERAL_SERIES")
     on = treatment[order] > 0
-    after = on if interruption is None else time[order] >= interruption
+    start = interruption if interruption is None or isinstance(interruption, float) else _moment(str(interruption))
+    after = on if start is None else time[order] >= start
     if np.any(np.diff(after.astype(np.int64)) < 0):
         raise DesignError("the treatment ends; one interruption is needed", code="TREATMENT_REVERSES")
     return Series(order, time[order], after)
+
+
+def _moment(text: str) -> float:
+    """Return a time as `ordered_times` has it, a plain number as itself."""
+    try:
+        return float(text)
+    except ValueError:
+        return float(ordered_times(np.array([text], dtype=object), "interruption")[0])
 
 
 def by_unit(panel: Panel, values: NDArray[Any]) -> NDArray[Any]:

@@ -286,6 +286,8 @@ def _least_error(left: Side, right: Side, p: int, kernel: Kernel, shape: str) ->
             _constants(side, order=order, derivative=derivative, bias_order=bias_order, pilot=pilot, wide=w, regular=regular, kernel=kernel)
             for side, w in zip(pair, wide, strict=True)
         ]  # fmt: skip
+        if any(s.variance <= 0 for s in c):
+            raise DesignError("the outcome does not vary beside the cutoff, so no bandwidth can be chosen; give `bandwidth`", code="NO_VARIATION")  # fmt: skip
         if shape == "two":
             found = [(s.variance / (s.bias**2 + s.regularisation)) ** s.rate for s in c]
             limits = reach
