@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import tempfile
@@ -244,7 +245,8 @@ def estimate(
     if not 0.5 <= level < 1:
         raise InputError(f"confidence_level must lie in [0.5, 1), found {level}", code="OPTION_INVALID")
     made = problem.build(frame, asked, seed=seed, confidence_level=level)
-    return cautioned(made, estimators.estimate(key, made, **options))
+    found = cautioned(made, estimators.estimate(key, made, **options))
+    return dataclasses.replace(found, notes=(*(note.message for note in made.notes), *found.notes))
 
 
 def methods() -> pd.DataFrame:

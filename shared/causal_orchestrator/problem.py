@@ -779,7 +779,7 @@ def _cluster(data: pd.DataFrame, question: Question, order: Codes) -> Codes | No
     column = question.cluster or (question.unit if question.unit and question.time else None)
     if column is None:
         return None
-    codes = np.unique(data[column].astype(str).to_numpy(dtype=object), return_inverse=True)[1].astype(np.int64)
+    codes = np.unique(data[column].map(str).to_numpy(dtype=object), return_inverse=True)[1].astype(np.int64)
     if codes.max() < 1:
         raise DesignError(f"cluster {shown(column)!r} has one value; clustered errors need at least two", code="CLUSTER_CONSTANT", details={"column": column})  # fmt: skip
     return np.asarray(codes[order])

@@ -78,6 +78,7 @@ REFUSED = {
     "a group without its time of start": ({}, lambda f: f.assign(t=(f["unit"] % 2)), DesignError, "FIRST_TREATED_MISSING"),
     "time without order": ({}, lambda f: f.assign(period=f["period"].map("wave {}".format)), DesignError, "TIME_NOT_ORDERED"),
     "a time missing": ({}, lambda f: f.assign(period=f["period"].where(f.index > 0)), DesignError, "PANEL_KEY_MISSING"),
+    "a unit missing": ({}, lambda f: f.assign(unit=f["unit"].where(f.index > 0)), DesignError, "PANEL_KEY_MISSING"),
     "treatment among covariates": ({"covariates": ("c",)}, lambda f: f.assign(c=1 - f["t"]), DesignError, "POSITIVITY"),
 }  # fmt: skip
 

@@ -114,3 +114,11 @@ def test_an_outcome_that_does_not_vary_beside_the_cutoff_is_said_not_to():
     question = {"treatment": "t", "outcome": "y", "running_variable": "x", "cutoff": 0.0}
     with pytest.raises(co.DesignError, match="does not vary"):
         co.estimate("rdd", frame, question)
+
+
+def test_an_estimate_says_which_rows_were_left_out():
+    frame = pd.DataFrame({"t": [0, 1] * 20, "y": np.arange(40.0), "g": np.repeat(np.arange(10.0), 4)})
+    frame.loc[3, "g"] = np.nan
+    found = co.estimate("ols", frame, {"treatment": "t", "outcome": "y", "cluster": "g"})
+    assert found.n == 39
+    assert any("'g'" in note and "left out" in note for note in found.notes)

@@ -73,8 +73,13 @@ def t_learner(sample: Sample, found: Nuisances) -> Floats:
     return found.mu1 - found.mu0
 
 
-def s_learner(sample: Sample, how: Recipe | None) -> Floats:
-    """Return what one regression on covariates and treatment predicts under treatment less under control."""
+def s_learner(sample: Sample, found: Nuisances, how: Recipe | None) -> Floats:
+    """Return what one regression on covariates and treatment predicts under treatment less under control.
+
+    Where all learners learn the outcome in both arms at once, that regression is the shared one.
+    """
+    if how is not None and set(how.learners) <= library.JOINT:
+        return found.mu1 - found.mu0
     x, t, n = sample.covariates, sample.treatment, len(sample.outcome)
     if how is None:
         design = np.column_stack([np.ones(n), x - x.mean(axis=0), t])
@@ -134,7 +139,7 @@ def doubly_robust_scores(sample: Sample, found: Nuisances) -> Floats:
 Learner = Callable[[Sample, Nuisances, Recipe | None, Floats], Floats]
 LEARNERS: dict[str, Learner] = {
     "t_learner": lambda sample, found, how, scores: t_learner(sample, found),
-    "s_learner": lambda sample, found, how, scores: s_learner(sample, how),
+    "s_learner": lambda sample, found, how, scores: s_learner(sample, found, how),
     "x_learner": lambda sample, found, how, scores: x_learner(sample, found, fitter(sample, how)),
     "r_learner": lambda sample, found, how, scores: r_learner(
         sample, found, None if how is None else fitter(sample, how)
