@@ -35,28 +35,30 @@ BODY = json.dumps(
 ).encode()
 HEAD = """# The HTTP service over the embedded store
 
-Made by `python benchmarks/service.py` (Python {python}, {cores} cores; SQLite in WAL mode, synchronous FULL; one process
-of 16 threads and {clients} clients on kept connections, both on this machine; load of the machine before and after: {load},
-of which about 2 is the benchmark's own).
+Made by `python benchmarks/service.py` (Python {python}, {cores} cores; SQLite in WAL mode, synchronous FULL; {processes}
+processes of {threads} threads and {clients} clients on kept connections, all on this machine; load of the machine before and
+after: {load}, of which about 2 is the benchmark's own).
 
-| what | a second | p50 | p99 | errors | goal |
-|---|---|---|---|---|---|"""
+| what | a second | p50 | p99 | errors | stolen | goal |
+|---|---|---|---|---|---|---|"""
+FOOT = "\nStolen: the share of the processors' time that the host gave to others meanwhile."
 
 
 @dataclass
 class Outcome:
-    """Seconds of each request that was answered well, the others' number, and how long all of it took."""
+    """Seconds of each request that was answered well, the others' number, how long all took, and what the host kept."""
 
     times: list[float]
     errors: int
     seconds: float
+    stolen: float
 
     def row(self, name: str, goal: str) -> str:
         """Return the line of the table."""
         ordered = sorted(self.times)
         middle, late = (1000 * ordered[int(q * (len(ordered) - 1))] for q in (0.5, 0.99))
         rate = len(self.times) / self.seconds
-        return f"| {name} | {rate:.0f} | {middle:.1f} ms | {late:.1f} ms | {self.errors} | {goal} |"
+        return f"| {name} | {rate:.0f} | {middle:.1f} ms | {late:.1f} ms | {self.errors} | {self.stolen:.0%} | {goal} |"
 
 
 def main() -> None:
@@ -73,8 +75,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (port, keys):
         rows = measure(port, keys, seconds=arguments.seconds, clients=arguments.clients)
     load = " and ".join(f"{value:.1f}" for value in (before, os.getloadavg()[0]))
-    head = HEAD.format(python=sys.version.split()[0], cores=os.cpu_count(), load=load, clients=arguments.clients)
-    text = "\n".join([head, *rows, ""])
+    head = HEAD.format(
+        python=sys.version.split()[0],
+        cores=os.cpu_count(),
+        load=load,
+        clients=arguments.clients,
+        processes=serve.PROCESSES,
+        threads=serve.THREADS,
+    )
+    text = "\n".join([head, *rows, FOOT, ""])
     arguments.out.write_text(text, encoding="utf-8")
     print(text)
 
@@ -149,6 +158,7 @@ def load(
     """Ask one request after another on each client's connection until the time is up; only those `wanted` are timed."""
     times: list[float] = []
     errors = [0]
+    before = ticks()
     began = time.perf_counter()
     until = began + seconds
 
@@ -167,7 +177,14 @@ def load(
         thread.start()
     for thread in threads:
         thread.join()
-    return Outcome(times, errors[0], time.perf_counter() - began)
+    stolen, total = (after - was for after, was in zip(ticks(), before, strict=True))
+    return Outcome(times, errors[0], time.perf_counter() - began, stolen / max(total, 1))
+
+
+def ticks() -> tuple[int, int]:
+    """Return how much of the processors' time was stolen since the start, and all of it."""
+    counts = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:9]]
+    return counts[7], sum(counts)
 
 
 def ask(line: socket.socket, request: bytes) -> tuple[int, bytes]:

@@ -366,7 +366,18 @@ def test_a_full_tenant_is_counted_once_a_second_and_served_once_there_is_room(
     assert counted == [0.0, 0.0]
     clock[0], free[0] = 1.0, 2
     assert [ask(), ask()] == [202, 202]
-    assert counted == [0.0, 0.0, 1.0]
+    assert counted == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_two_processes_together_give_a_tenant_no_more_than_its_share(world: World) -> None:
+    from causal_orchestrator import intake
+
+    both = [create_app(replace(world.service, rooms={})).test_client() for _ in range(2)]
+    codes = [
+        both[k % 2].post("/api/v1/jobs", json=REQUEST, headers=world.headers("owner")).status_code
+        for k in range(intake.MAX_LIVE_JOBS + 10)
+    ]
+    assert intake.MAX_LIVE_JOBS <= codes.count(202) <= intake.MAX_LIVE_JOBS + 1
 
 
 def test_a_store_that_is_too_busy_is_a_503_with_a_time(world: World) -> None:

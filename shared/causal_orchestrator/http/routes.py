@@ -140,13 +140,14 @@ def _name(call: Call) -> str:
 def _leave_room(call: Call) -> None:
     """Refuse a job beyond the tenant's share; it may come back when one has ended.
 
-    Counting a hundred jobs costs more than starting one, so it is done once a minute and where none was left, but then
-    no more than once a second: those who are refused are not to cost more than those who are served.
+    Counting a hundred jobs costs more than starting one, so it is done once a minute and when half of the room is used,
+    as other processes use it too; where none was left, no more than once a second: those who are refused are not to
+    cost more than those who are served.
     """
     service, now = call.service, call.service.monotonic()
     left, until = service.rooms.get(call.tenant, (0, now))
     if now >= until:
-        left = intake.room(service.backends, call.tenant)
+        left = (intake.room(service.backends, call.tenant) + 1) // 2
         until = now + (COUNTED_SECONDS if left > 0 else FULL_SECONDS)
     service.rooms[call.tenant] = (max(left - 1, 0), now if left == 1 else until)
     if left < 1:

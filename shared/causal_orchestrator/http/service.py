@@ -21,7 +21,8 @@ class Service:
     """The service's parts.
 
     `environment` is the middle of this deployment's API keys. `hosts` are the names under which it may be called
-    (None: any). `rooms` say how many jobs each tenant may still start here and until when that is known.
+    (None: any). `rooms` say how many jobs each tenant may still start here before they are counted again, and
+    until when at the latest.
     """
 
     backends: Backends
