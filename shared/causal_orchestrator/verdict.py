@@ -689,7 +689,7 @@ def _check_text(check: Diagnostic) -> str:
 def _credible_design(evidence: Evidence) -> Reading:
     design = evidence.plan.design
     probed = design in PROBED
-    tail = "can be probed by the data" if probed else "rests on assumptions that no gate here can probe"
+    tail = "can be probed by the data" if probed else "rests on assumptions that the gates here probe in part at most"
     return Reading(probed, f"the design {design.replace('_', ' ')} {tail}")
 
 
