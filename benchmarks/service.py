@@ -140,32 +140,42 @@ def measure(port: int, keys: list[str], *, seconds: float, clients: int) -> list
     with socket.create_connection(("127.0.0.1", port)) as line:
         while ask(line, full)[0] == 202:
             pass
-    served = [
-        load(port, submit, 202, seconds=seconds, clients=clients).row(
-            "submit (202, durable)", "at least 150/s, p99 at most 50 ms"
-        ),
-        load(port, lambda: get, 200, seconds=seconds, clients=clients).row(
-            "read a job's status", "at least 400/s, p99 at most 25 ms"
-        ),
-    ]
+    asked = (
+        ("submit (202, durable)", submit, 202, 150, "p99 at most 50 ms"),
+        ("read a job's status", lambda: get, 200, 400, "p99 at most 25 ms"),
+    )
+    rows = []
+    for name, make, status, rate, goal in asked:
+        held = load(port, make, status, seconds=seconds, clients=clients, rate=rate)
+        rows.append(held.row(f"{name}, asked {rate} times a second", goal))
+        free = load(port, make, status, seconds=seconds, clients=clients)
+        rows.append(free.row(f"{name}, one after another", f"at least {rate}/s"))
     refused = load(port, crowd, 429, seconds=seconds, clients=clients, also=202)
-    return [*served, refused.row("nine in ten beyond a tenant's share (429, Retry-After)", "p99 at most 100 ms")]
+    return [*rows, refused.row("nine in ten beyond a tenant's share (429, Retry-After)", "p99 at most 100 ms")]
 
 
 def load(
-    port: int, make: Callable[[], bytes], wanted: int, *, seconds: float, clients: int, also: int | None = None
-) -> Outcome:
-    """Ask one request after another on each client's connection until the time is up; only those `wanted` are timed."""
+    port: int, make: Callable[[], bytes], wanted: int, *, seconds: float, clients: int, also: int | None = None,
+    rate: float | None = None,
+) -> Outcome:  # fmt: skip
+    """Ask until the time is up, one request after another on each client's connection; only those `wanted` are timed.
+
+    With a `rate` requests are due at even times, and each is timed from when it was due: waiting for the one before
+    counts.
+    """
     times: list[float] = []
     errors = [0]
     before = ticks()
     began = time.perf_counter()
     until = began + seconds
 
+    turns = itertools.count()
+
     def client() -> None:
         with socket.create_connection(("127.0.0.1", port)) as line:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while (start := time.perf_counter()) < until:
+            while (start := time.perf_counter() if rate is None else began + next(turns) / rate) < until:
+                time.sleep(max(0.0, start - time.perf_counter()))
                 status, _ = ask(line, make())
                 if status == wanted:
                     times.append(time.perf_counter() - start)

@@ -49,7 +49,11 @@ FOLDS = 5
 COVARIATES = 10
 NUISANCE_ROWS, ROUNDS = 20_000, 3
 BATTERY_ROWS = 100_000
-APART = ("causal_forest", "bayesian_causal_forest", "quantile_effects")  # the last fits models of its own for each bootstrap draw
+APART = (
+    "causal_forest",
+    "bayesian_causal_forest",
+    "quantile_effects",
+)  # the last fits models of its own for each bootstrap draw
 LIBRARIES = ("dowhy", "econml.dml", "econml.dr", "econml.metalearners", "econml.inference")
 
 
