@@ -106,6 +106,8 @@ def ranking(evidence: Evidence) -> Drawing:
     sources = (treatment, *problem.covariate_sources)
     spread = float(problem.outcome.std())
     found = attribute(features, problem.outcome, sources, seed=problem.seed)
+    if not found.explained > TELLS:
+        raise NotApplicable("nothing here predicts the outcome on other rows")
     causal = _causal(features, sources, problem.outcome, evidence.graph.edges) / spread
     predictive = found.values.std(axis=0) / spread
     order = np.argsort(-np.maximum(causal, predictive), kind="stable")[:MOST]
@@ -151,6 +153,6 @@ def _ranked(names: Sequence[str], causal: Floats, predictive: Floats, explained:
     return Drawing(
         figure,
         f"{told}Causes: linear total effect given the column's parents in the learned graph, the outcome last. "
-        f"Predictors: Shapley values of boosted trees that predict {max(explained, 0.0):.0%} of the variance on other rows.",
+        f"Predictors: Shapley values of boosted trees that predict {explained:.0%} of the variance on other rows.",
         "; ".join(f"{label(n)} cause {c:.2f}, predictor {p:.2f}" for n, c, p in zip(names, causal, predictive, strict=True)),
     )  # fmt: skip
