@@ -11,7 +11,6 @@ from causal_orchestrator.results import Figures
 
 # Of section 14, those whose data exist in the sample.
 DRAWN = {
-    "driver_ranking",
     "outcome_by_arm", "covariate_outcome", "missingness", "outliers", "collinearity", "covariate_balance",
     "propensity_overlap", "propensity_calibration", "propensity_balance", "residuals", "effect_forest",
     "specification_curve", "effect_distribution", "cate_distribution", "subgroup_forest", "e_value_curve",
@@ -44,6 +43,7 @@ def test_every_other_kind_says_what_it_lacks(made):
     skipped = made.result.skipped
     assert set(skipped) == set(FIGURES) - DRAWN
     assert skipped["rd_plot"] == "needs running variable and cutoff"
+    assert skipped["driver_ranking"] == "nothing here predicts the outcome on other rows"
     assert skipped["quantile_effects"] == "no effects on quantiles were estimated"
     assert all(skipped.values())
 
