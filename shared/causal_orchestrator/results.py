@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -45,6 +45,22 @@ def finite(value: float | None) -> float | None:
         return None
     number = float(value)
     return number if math.isfinite(number) else None
+
+
+class Interval(Protocol):
+    """Anything that may have an interval."""
+
+    @property
+    def ci_lower(self) -> float | None: ...  # noqa: D102
+    @property
+    def ci_upper(self) -> float | None: ...  # noqa: D102
+
+
+def settled_sign(found: Interval) -> int:
+    """Return the sign of an effect that its interval settles, 0 where it includes zero or there is none."""
+    if found.ci_lower is None or found.ci_upper is None:
+        return 0
+    return (found.ci_lower > 0) - (found.ci_upper < 0)
 
 
 class Record(BaseModel):

@@ -111,6 +111,7 @@ from causal_orchestrator.results import (
     Sensitivities,
     SensitivityResult,
     Verdict,
+    settled_sign,
 )
 
 # Limits that hold where the plan does not name its own.
@@ -454,7 +455,7 @@ def _robustness(evidence: Evidence) -> Reading | None:
     result = evidence.sensitivity("robustness_value")
     if result is None:
         return Reading(False, "the robustness to an unobserved confounder could not be computed")
-    if result.passed is None and evidence.primary is not None and _direction(evidence.primary):
+    if result.passed is None and evidence.primary is not None and settled_sign(evidence.primary):
         return Reading(False, "the linear regression beside the headline finds no effect", result.value)
     return Reading(result.passed, result.interpretation, result.value)
 
@@ -531,7 +532,7 @@ def _agreement(evidence: Evidence) -> Reading | None:
             # Errors taken as if independent are too large where methods share their rows, so this finds less.
             error = joint.get(effect.method, (effect.std_error**2 + primary.std_error**2) ** 0.5)
             gap = abs(effect.estimate - (primary.estimate or 0.0))
-            allowed = margin if _direction(effect) == _direction(primary) else 0.0
+            allowed = margin if settled_sign(effect) == settled_sign(primary) else 0.0
             p_values.append((_beyond(gap - allowed, error), effect.method))
     if not p_values:
         return None
@@ -569,16 +570,9 @@ def _primary_choice(evidence: Evidence) -> Reading | None:
     chosen, offline = evidence.primary, evidence.effect(plan.offline_primary)
     if chosen is None or offline is None:
         return Reading(False, f"{plan.offline_primary}, the offline planner's primary, gave no estimate")
-    same = _direction(chosen) == _direction(offline)
+    same = settled_sign(chosen) == settled_sign(offline)
     verb = "agrees with" if same else "contradicts"
     return Reading(same, f"{offline.method}, the offline planner's primary, {verb} {chosen.method}")
-
-
-def _direction(effect: Effect) -> int:
-    """Return the sign of the effect that the interval settles, 0 where it includes zero."""
-    if effect.ci_lower is None or effect.ci_upper is None:
-        return 0
-    return (effect.ci_lower > 0) - (effect.ci_upper < 0)
 
 
 def _precision(evidence: Evidence) -> Reading | None:
@@ -589,7 +583,7 @@ def _precision(evidence: Evidence) -> Reading | None:
     if effect.ci_lower is None or effect.ci_upper is None:
         return _tested_only(effect)
     half = None if not spread else (effect.ci_upper - effect.ci_lower) / 2 / spread
-    if _direction(effect):
+    if settled_sign(effect):
         return Reading(True, "the interval excludes zero", half, threshold)
     if half is None:
         return Reading(False, "the interval includes zero, and the outcome's scale is unknown", None, threshold)

@@ -23,6 +23,7 @@ from causal_orchestrator.results import (
     Plan,
     Sensitivities,
     SensitivityResult,
+    settled_sign,
 )
 from causal_orchestrator.verdict import sentence
 
@@ -165,7 +166,7 @@ def _headline(case: _Case) -> str:
     effect, verdict = case.primary, case.critique.verdict
     if effect is None or verdict.decision == "refuse":
         return f"Whether {case.treatment} moves {case.outcome} cannot be told from these data."
-    direction = _direction(effect)
+    direction = settled_sign(effect)
     amount, interval = number(abs(effect.estimate or 0.0)), _interval(effect)
     if direction == 0:
         return (
@@ -174,12 +175,6 @@ def _headline(case: _Case) -> str:
     verb = "raises" if direction > 0 else "lowers"
     hedge = "" if verdict.decision == "answer" else "By an estimate with limits, "
     return f"{hedge}{case.treatment} {verb} {case.outcome} by {amount} ({interval})."
-
-
-def _direction(effect: Effect) -> int:
-    if effect.ci_lower is None or effect.ci_upper is None:
-        return 0
-    return (effect.ci_lower > 0) - (effect.ci_upper < 0)
 
 
 def _interval(effect: Effect) -> str:
@@ -289,7 +284,7 @@ def _recommendation(case: _Case) -> str:
         return "Do not decide from these data; see what would make the question answerable."
     if verdict.decision == "limited":
         return "Use the estimate as one piece of evidence beside others, with its limits, and not as the sole ground."
-    if _direction(effect) == 0:
+    if settled_sign(effect) == 0:
         return f"Plan as if {case.treatment} made no difference of practical size to {case.outcome}."
     return "The effect may be relied on for decisions about a population like the one in the data."
 
@@ -341,7 +336,7 @@ def _margin(case: _Case) -> str:
     effect = case.primary
     if effect is None or effect.ci_lower is None or effect.ci_upper is None:
         return ""
-    if _direction(effect) == 0:
+    if settled_sign(effect) == 0:
         return f"Effects from {number(effect.ci_lower)} to {number(effect.ci_upper)} are not excluded."
     distance = min(abs(effect.ci_lower), abs(effect.ci_upper))
     return f"A bias of more than {number(distance)}, from whatever source, would make the interval include zero."

@@ -10,8 +10,6 @@ from causal_orchestrator.errors import InputError
 from causal_orchestrator.numerics import iv
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
-_SOURCE = {"classical": "classical, t", "hc0": "HC0, t", "hc1": "HC1, t", "cluster": "CR1 clustered, t"}
-
 
 def estimate(problem: Problem, *, se: Literal["classical", "hc0", "hc1", "cluster"] | None = None) -> Estimate:
     """Estimate the effect of a treatment that instruments move, by two-stage least squares.
@@ -60,7 +58,7 @@ def estimate(problem: Problem, *, se: Literal["classical", "hc0", "hc1", "cluste
         estimates=[fit.coefficient],
         covariance=np.array([[fit.variance]]),
         df=fit.df,
-        inference=_SOURCE[kind],
+        inference=iv.SOURCE[kind],
         diagnostics=told.diagnostics,
         details=told.details,
         notes=told.notes,

@@ -22,6 +22,7 @@ from causal_orchestrator.numerics.logit import fit_logit
 
 Floats = NDArray[np.float64]
 Covariance = Literal["classical", "hc0", "hc1", "cluster"]
+SOURCE = {"classical": "classical, t", "hc0": "HC0, t", "hc1": "HC1, t", "cluster": "CR1 clustered, t"}
 
 WEAK = 10.0  # effective F below which the usual interval misleads (Stock & Yogo 2005; Andrews, Stock & Sun 2019)
 MOP_BIAS = 10.0  # 1/τ with τ = 10 % of the worst-case bias (Montiel Olea & Pflueger 2013)

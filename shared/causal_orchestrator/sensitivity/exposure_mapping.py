@@ -11,7 +11,7 @@ from scipy import sparse
 
 from causal_orchestrator.errors import CausalError, NotApplicable
 from causal_orchestrator.numerics import network
-from causal_orchestrator.results import EffectRow, SensitivityResult
+from causal_orchestrator.results import EffectRow, SensitivityResult, settled_sign
 
 if TYPE_CHECKING:
     from causal_orchestrator.problem import Estimate, Problem
@@ -58,19 +58,20 @@ def analyse(
     Sävje (2024), https://doi.org/10.1093/biomet/asad019, on exposures that are misspecified; Aronow & Samii (2017),
     https://doi.org/10.1214/16-AOAS1005.
     """
+    links, names = _links(problem)
     steps = [_row(1, estimate)]
-    for distance, links in _distances(problem):
-        found = _tried(refit, _rewired(problem, links))
+    for distance, apart in _distances(links):
+        found = _tried(refit, _rewired(problem, apart, names))
         if found is not None:
             steps.append(_row(distance, found))
     far = [row for row in steps[1:] if row.get("p_value") is not None]
     if not far:
         raise NotApplicable("too few units have others exactly two steps away, treated and untreated")
-    wider = _tried(refit, _rewired(problem, _within_two(problem)))
+    wider = _tried(refit, _rewired(problem, _within_two(links), names))
     half = _tried(other, problem) if other is not None else None
     mappings = {"as planned": estimate, "within two steps": wider, "the other exposure": half}
-    direct = {name: _direct(found) for name, found in mappings.items() if found is not None}
-    turned = [name for name, row in direct.items() if _sign(row) * _sign(direct["as planned"]) < 0]
+    direct = {name: found.rows[0] for name, found in mappings.items() if found is not None}
+    turned = [name for name, row in direct.items() if settled_sign(row) * settled_sign(direct["as planned"]) < 0]
     p = min(1.0, len(far) * min(row["p_value"] for row in far))
     tested = problem.cluster is None and not turned
     farthest = max(far, key=lambda row: abs(row["estimate"]))
@@ -79,7 +80,8 @@ def analyse(
         value=abs(farthest["estimate"]),
         interpretation=_sentence(far, p, turned, clustered=problem.cluster is not None),
         passed=False if turned else p >= LEVEL if tested else None,
-        details={"steps": steps, "mappings": direct, "turned": turned} | ({"gate_p_value": p} if tested else {}),
+        details={"steps": steps, "mappings": {name: _told(row) for name, row in direct.items()}, "turned": turned}
+        | ({"gate_p_value": p} if tested else {}),
     )
 
 
@@ -97,9 +99,8 @@ def _links(problem: Problem) -> tuple[Links, list[str]]:
     return sparse.csr_array((np.ones(len(edges.source)), (edges.target, edges.source)), shape=(n, n)), names
 
 
-def _distances(problem: Problem) -> list[tuple[int, Links]]:
+def _distances(links: Links) -> list[tuple[int, Links]]:
     """Return for each number of steps the pairs that are exactly so far apart."""
-    links, _ = _links(problem)
     n = links.shape[0]
     nearer = _marked(links + sparse.eye_array(n, format="csr"))
     found, reached = [], links
@@ -113,8 +114,7 @@ def _distances(problem: Problem) -> list[tuple[int, Links]]:
     return found
 
 
-def _within_two(problem: Problem) -> Links:
-    links, _ = _links(problem)
+def _within_two(links: Links) -> Links:
     near = _marked(links + links @ links)
     return _marked(near - near.multiply(sparse.eye_array(near.shape[0], format="csr")))
 
@@ -127,9 +127,8 @@ def _marked(values: Any) -> Links:
     return marked
 
 
-def _rewired(problem: Problem, links: Links) -> Problem:
+def _rewired(problem: Problem, links: Links, names: list[str]) -> Problem:
     """Return the problem with other pairs as neighbours, told the way the question tells them."""
-    names = _links(problem)[1]
     if problem.question.network_column is None:
         target, source = links.nonzero()
         told = ";".join(f"{names[a]} -> {names[b]}" for a, b in zip(source, target, strict=True))
@@ -155,15 +154,6 @@ def _told(row: EffectRow) -> dict[str, Any]:
 def _row(steps: int, found: Estimate) -> dict[str, Any]:
     row = next((row for row in found.rows if row.term == "spillover"), None)
     return {"steps": steps, **(_told(row) if row is not None else {})}
-
-
-def _direct(found: Estimate) -> dict[str, Any]:
-    return _told(found.rows[0])
-
-
-def _sign(row: dict[str, Any]) -> int:
-    low, high = row["ci_lower"], row["ci_upper"]
-    return 0 if low is None or high is None else (low > 0) - (high < 0)
 
 
 def _sentence(far: list[dict[str, Any]], p: float, turned: list[str], *, clustered: bool) -> str:

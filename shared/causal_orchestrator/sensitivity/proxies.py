@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from causal_orchestrator.errors import CausalError, NotApplicable
 from causal_orchestrator.numerics.iv import instrument_numbers
 from causal_orchestrator.question import shown
-from causal_orchestrator.results import SensitivityResult
+from causal_orchestrator.results import SensitivityResult, settled_sign
 
 if TYPE_CHECKING:
     from causal_orchestrator.problem import Estimate, Problem
@@ -61,21 +61,31 @@ def analyse(
     found = [_own_effect(problem, estimate, j, refit) for j in range(len(problem.question.treatment_proxies))]
     weakest = min(found, key=lambda row: row["breakdown"])
     left = _left_out(problem, refit)
-    turned = [row["proxy"] for row in left if row["estimate"] is not None and _sign(row) * _sign(_told(estimate)) < 0]
+    turned = [
+        name for _, name, without in left if without is not None and settled_sign(without) * settled_sign(estimate) < 0
+    ]
     swapped = _tried(problem, refit, _swapped)
     return SensitivityResult(
         method="proxies",
         value=weakest["breakdown"],
         interpretation=_sentence(strength, weakest, turned, swapped, estimate),
         passed=bool(strength["passed"]) and not turned,
-        details={"strength": dict(strength), "proxies": found, "left_out": left, "turned": turned, "swapped": swapped},
+        details={
+            "strength": dict(strength),
+            "proxies": found,
+            "left_out": [
+                {"proxy": name, "role": role, **(_told(without) or {"estimate": None})} for role, name, without in left
+            ],
+            "turned": turned,
+            "swapped": _told(swapped),
+        },
     )
 
 
 def _own_effect(problem: Problem, estimate: Estimate, j: int, refit: Callable[[Problem], Estimate]) -> dict[str, Any]:
     """Return how large an effect of proxy `j` on the outcome may be (SD per SD)."""
     name = problem.question.treatment_proxies[j]
-    if _sign(_told(estimate)) == 0:
+    if settled_sign(estimate) == 0:
         return {"proxy": name, "breakdown": 0.0, "stands": False}
     z = _column(problem, "treatment_proxies", j)
     known = np.isfinite(z)
@@ -84,7 +94,7 @@ def _own_effect(problem: Problem, estimate: Estimate, j: int, refit: Callable[[P
 
     def holds(gamma: float) -> bool:
         ends = [refit(problem.change(outcome=problem.outcome - sign * gamma * lean)) for sign in (-1, 1)]
-        return any(_sign(_told(end)) * _sign(_told(estimate)) <= 0 for end in ends)
+        return any(settled_sign(end) * settled_sign(estimate) <= 0 for end in ends)
 
     if not holds(LARGEST):
         return {"proxy": name, "breakdown": LARGEST, "stands": True}
@@ -100,14 +110,14 @@ def _column(problem: Problem, role: str, j: int) -> Floats:
     return np.asarray(numbers[:, min(j, numbers.shape[1] - 1)])
 
 
-def _left_out(problem: Problem, refit: Callable[[Problem], Estimate]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+def _left_out(problem: Problem, refit: Callable[[Problem], Estimate]) -> list[tuple[str, str, Estimate | None]]:
+    """Return role and name of each proxy that has another beside it, and the estimate without it."""
+    found = []
     for role in ROLES:
         names = getattr(problem.question, role)
         for j, name in enumerate(names if len(names) > 1 else ()):
-            told = _tried(problem, refit, partial(_without, role=role, j=j))
-            rows.append({"proxy": name, "role": role, "estimate": None, **(told or {})})
-    return rows
+            found.append((role, name, _tried(problem, refit, partial(_without, role=role, j=j))))
+    return found
 
 
 def _without(problem: Problem, *, role: str, j: int) -> Problem:
@@ -125,24 +135,21 @@ def _swapped(problem: Problem) -> Problem:
 
 def _tried(
     problem: Problem, refit: Callable[[Problem], Estimate], changed: Callable[[Problem], Problem]
-) -> dict[str, Any] | None:
+) -> Estimate | None:
     try:
-        return _told(refit(changed(problem)))
+        return refit(changed(problem))
     except CausalError:  # fewer treatment than outcome proxies are left: not identified
         return None
 
 
-def _told(found: Estimate) -> dict[str, Any]:
+def _told(found: Estimate | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
     return {"estimate": found.estimate, "std_error": found.std_error, "ci_lower": found.ci_lower, "ci_upper": found.ci_upper}  # fmt: skip
 
 
-def _sign(row: dict[str, Any]) -> int:
-    low, high = row.get("ci_lower"), row.get("ci_upper")
-    return 0 if low is None or high is None else (low > 0) - (high < 0)
-
-
 def _sentence(
-    strength: Any, weakest: dict[str, Any], turned: list[str], swapped: dict[str, Any] | None, estimate: Estimate
+    strength: Any, weakest: dict[str, Any], turned: list[str], swapped: Estimate | None, estimate: Estimate
 ) -> str:
     said = f"The proxies tell of each other with F = {strength['value']:.1f}"
     said += "." if strength["passed"] else f", below {strength['threshold']:g}: too weak to rely on."
@@ -155,5 +162,5 @@ def _sentence(
     if turned:
         said += f" Without {shown(turned[0])!r} the effect has the other sign."
     if swapped is not None:
-        said += f" With the proxies in each other's place the estimate is {swapped['estimate']:.3g} instead of {estimate.estimate:.3g}."  # fmt: skip
+        said += f" With the proxies in each other's place the estimate is {swapped.estimate:.3g} instead of {estimate.estimate:.3g}."  # fmt: skip
     return said
