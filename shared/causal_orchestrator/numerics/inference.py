@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,14 @@ def p_value(estimate: float, std_error: float, df: float | None = None) -> float
         return None
     z = abs(estimate) / std_error
     return float(2 * (stats.norm.sf(z) if df is None else stats.t.sf(z, df)))
+
+
+def bracket(turned: Callable[[float], bool], low: float, high: float, *, steps: int) -> tuple[float, float]:
+    """Halve an interval `steps` times around where `turned` becomes true; it is false at `low` and true at `high`."""
+    for _ in range(steps):
+        middle = (low + high) / 2
+        low, high = (low, middle) if turned(middle) else (middle, high)
+    return low, high
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from causal_orchestrator.errors import NotApplicable
 from causal_orchestrator.numerics import iv
-from causal_orchestrator.numerics.inference import critical_value
+from causal_orchestrator.numerics.inference import bracket, critical_value
 from causal_orchestrator.numerics.linear import least_squares
 from causal_orchestrator.question import shown
 from causal_orchestrator.results import SensitivityResult
@@ -131,12 +131,12 @@ def _bisect(
     first = inside.index(True)
     if first == 0:
         return 0.0
-    low, high = float(bounds[first - 1]), float(bounds[first])
-    for _ in range(30):
-        middle = (low + high) / 2
-        ends = _union(data, z, middle, kind, level)
-        low, high = (low, middle) if ends[0] <= 0 <= ends[1] else (middle, high)
-    return high
+
+    def holds(gamma: float) -> bool:
+        low, high = _union(data, z, gamma, kind, level)
+        return low <= 0 <= high
+
+    return bracket(holds, float(bounds[first - 1]), float(bounds[first]), steps=30)[1]
 
 
 def _covariates(problem: Problem, spread: float) -> dict[str, float]:

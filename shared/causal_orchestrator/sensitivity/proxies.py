@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import CausalError, NotApplicable
+from causal_orchestrator.numerics.inference import bracket
 from causal_orchestrator.numerics.iv import instrument_numbers
 from causal_orchestrator.question import shown
 from causal_orchestrator.results import SensitivityResult, settled_sign
@@ -98,11 +99,7 @@ def _own_effect(problem: Problem, estimate: Estimate, j: int, refit: Callable[[P
 
     if not holds(LARGEST):
         return {"proxy": name, "breakdown": LARGEST, "stands": True}
-    low, high = 0.0, LARGEST
-    for _ in range(ROUNDS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return {"proxy": name, "breakdown": high, "stands": False}
+    return {"proxy": name, "breakdown": bracket(holds, 0.0, LARGEST, steps=ROUNDS)[1], "stands": False}
 
 
 def _column(problem: Problem, role: str, j: int) -> Floats:

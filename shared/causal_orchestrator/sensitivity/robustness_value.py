@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from causal_orchestrator.errors import NotApplicable
+from causal_orchestrator.numerics.inference import bracket
 from causal_orchestrator.numerics.linear import LeastSquares, covariance, least_squares
 from causal_orchestrator.question import shown
 from causal_orchestrator.results import SensitivityResult, finite
@@ -207,12 +209,10 @@ def breakdown(fit: Companion) -> dict[str, float]:
 def _tipping_multiple(fit: Companion, r2_treatment: float, r2_outcome: float) -> float | None:
     if r2_treatment <= 0 or r2_outcome <= 0:
         return None
-    low, high = 0.0, (1 - r2_treatment) / r2_treatment * (1 - 1e-9)
-    if not _overturns(fit, r2_treatment, r2_outcome, high):
+    overturns, most = partial(_overturns, fit, r2_treatment, r2_outcome), (1 - r2_treatment) / r2_treatment * (1 - 1e-9)
+    if not overturns(most):
         return None
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _overturns(fit, r2_treatment, r2_outcome, middle) else (middle, high)
+    high = bracket(overturns, 0.0, most, steps=60)[1]
     possible = benchmark(r2_treatment=r2_treatment, r2_outcome=r2_outcome, multiple=high)
     return None if possible is None else high
 

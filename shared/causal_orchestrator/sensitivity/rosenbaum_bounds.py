@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.spatial import cKDTree
 
 from causal_orchestrator.errors import NotApplicable
+from causal_orchestrator.numerics.inference import bracket
 from causal_orchestrator.results import SensitivityResult
 
 if TYPE_CHECKING:
@@ -92,13 +93,9 @@ def largest_gamma(differences: Floats, alpha: float) -> float:
     """Return the largest gamma (at most 100) at which the bound stays at or below `alpha`; 1 if there is none."""
     if upper_p_value(differences, 1.0) > alpha:
         return 1.0
-    low, high = 1.0, LARGEST
-    if upper_p_value(differences, high) <= alpha:
-        return high
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if upper_p_value(differences, middle) <= alpha else (low, middle)
-    return low
+    if upper_p_value(differences, LARGEST) <= alpha:
+        return LARGEST
+    return bracket(lambda gamma: not upper_p_value(differences, gamma) <= alpha, 1.0, LARGEST, steps=50)[0]
 
 
 def disjoint_pairs(score: Floats, treated: NDArray[np.bool_]) -> tuple[Codes, Codes]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import NotApplicable
+from causal_orchestrator.numerics.inference import bracket
 from causal_orchestrator.numerics.linear import least_squares
 from causal_orchestrator.results import SensitivityResult, finite
 
@@ -72,11 +73,7 @@ def analyse(
 def _bisect(moved: Callable[[float], float], estimate: float, steps: int) -> float | None:
     if moved(STRONGEST) * estimate > 0:
         return None
-    low, high = 0.0, STRONGEST
-    for _ in range(steps):
-        middle = (low + high) / 2
-        low, high = (middle, high) if moved(middle) * estimate > 0 else (low, middle)
-    return (low + high) / 2
+    return sum(bracket(lambda strength: not moved(strength) * estimate > 0, 0.0, STRONGEST, steps=steps)) / 2
 
 
 def _parts(problem: Problem, estimate: Estimate, seed: int) -> tuple[Floats, Floats, Floats]:
