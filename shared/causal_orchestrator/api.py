@@ -245,8 +245,19 @@ def estimate(
     if not 0.5 <= level < 1:
         raise InputError(f"confidence_level must lie in [0.5, 1), found {level}", code="OPTION_INVALID")
     made = problem.build(frame, asked, seed=seed, confidence_level=level)
+    if asked.estimand is not None and asked.estimand in estimators.choices(key, "estimand"):
+        options.setdefault("estimand", asked.estimand)
     found = cautioned(made, estimators.estimate(key, made, **options))
-    return dataclasses.replace(found, notes=(*(note.message for note in made.notes), *found.notes))
+    return dataclasses.replace(
+        found, notes=(*(note.message for note in made.notes), *_aside(asked, found), *found.notes)
+    )
+
+
+def _aside(asked: Question, found: Estimate) -> tuple[str, ...]:
+    """Say it where another estimand was asked about than the method has."""
+    if asked.estimand in (None, found.estimand, "CATE") or (asked.estimand == "LATE" and found.estimand == "WLATE"):
+        return ()
+    return (f"the question asks about the {asked.estimand}; this is the {found.estimand}",)
 
 
 def methods() -> pd.DataFrame:

@@ -122,3 +122,39 @@ def test_an_estimate_says_which_rows_were_left_out():
     found = co.estimate("ols", frame, {"treatment": "t", "outcome": "y", "cluster": "g"})
     assert found.n == 39
     assert any("'g'" in note and "left out" in note for note in found.notes)
+
+
+@pytest.fixture(scope="module")
+def adjusted():
+    rng = np.random.default_rng(53)
+    x, g = rng.standard_normal(400), np.repeat(np.arange(40), 10)
+    t = (rng.random(400) < 1 / (1 + np.exp(-x))) * 1
+    return pd.DataFrame({"x": x, "g": g, "t": t, "y": x + t * (1 + x) + rng.standard_normal(400)})
+
+
+ADJUSTED = {"treatment": "t", "outcome": "y", "covariates": ["x"]}
+
+
+def test_the_questions_estimand_is_what_is_estimated(adjusted):
+    asked = co.estimate("ipw", adjusted, {**ADJUSTED, "estimand": "ATT"})
+    assert (asked.estimand, asked.estimate) == ("ATT", co.estimate("ipw", adjusted, ADJUSTED, estimand="ATT").estimate)
+    apart = co.estimate("overlap_weighting", adjusted, {**ADJUSTED, "estimand": "ATT"})
+    assert apart.estimand == "ATO"
+    assert any("asks about the ATT" in note for note in apart.notes)
+
+
+def test_a_method_with_one_estimand_takes_its_name_and_no_other(adjusted):
+    plain = co.estimate("overlap_weighting", adjusted, ADJUSTED)
+    assert co.estimate("overlap_weighting", adjusted, ADJUSTED, estimand="ATO").estimate == plain.estimate
+    with pytest.raises(co.NotApplicable, match="estimates ATO, not 'ATE'"):
+        co.estimate("overlap_weighting", adjusted, ADJUSTED, estimand="ATE")
+
+
+def test_errors_that_a_method_has_anyway_may_be_asked_for(adjusted):
+    question = {**ADJUSTED, "cluster": "g"}
+    asked = co.estimate("ipw", adjusted, question, se="cluster")
+    assert (asked.std_error, "clustered" in asked.inference) == (co.estimate("ipw", adjusted, question).std_error, True)
+    own = co.estimate("quantile_effects", adjusted, ADJUSTED, draws=50)
+    assert co.estimate("quantile_effects", adjusted, ADJUSTED, draws=50, se="bootstrap").std_error == own.std_error
+    with pytest.raises(co.InputError, match="is for difference_in_means, ols"):
+        co.estimate("ipw", adjusted, ADJUSTED, se="hc3")

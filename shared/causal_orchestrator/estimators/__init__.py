@@ -238,9 +238,9 @@ ESTIMATORS: dict[str, Spec] = {
     "iv_liml": Spec("iv_liml", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.58, title="Limited-information maximum likelihood", options=("se", "fuller")),
     "iv_gmm": Spec("iv_gmm", ("LATE", "WLATE"), ("instrument",), needs=("instruments",), treatments=("binary", "continuous"), cost=lambda n, p: 3.0, assumes=_INSTRUMENT, evidence=_instrument, credibility=0.55, title="Two-step GMM with instruments", options=("se",)),
     "did": Spec("did", ("ATT",), ("panel",), needs=("time",), min_per_arm=1, cost=lambda n, p: 3.0, assumes=(*_TRENDS, "one effect for all cohorts and durations, where units start at different times", _INTERFERENCE), evidence=_fixed_effects, credibility=0.65, title="Difference in differences (two-way fixed effects)", options=("se",)),
-    "event_study": Spec("event_study", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 10.0, assumes=(*_TRENDS, _INTERFERENCE), evidence=_panel, credibility=0.7, title="Event study (saturated in cohorts)", options=("aggregation", "anticipation", "se")),
-    "callaway_santanna": Spec("callaway_santanna", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 20.0, assumes=("parallel trends given the covariates", "no anticipation", "cohorts and controls overlap in the covariates", _INTERFERENCE), evidence=_panel, credibility=0.8, title="Staggered difference in differences (Callaway–Sant'Anna)", options=("control_group", "base_period", "anticipation", "aggregation", "score")),
-    "did_imputation": Spec("did_imputation", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 5.0, assumes=(*_TRENDS, _INTERFERENCE), evidence=_panel, credibility=0.75, title="Imputation of untreated outcomes (Borusyak–Jaravel–Spiess)", options=("aggregation", "anticipation")),
+    "event_study": Spec("event_study", ("ATT", "ATT_DYNAMIC"), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 10.0, assumes=(*_TRENDS, _INTERFERENCE), evidence=_panel, credibility=0.7, title="Event study (saturated in cohorts)", options=("aggregation", "anticipation", "se")),
+    "callaway_santanna": Spec("callaway_santanna", ("ATT", "ATT_DYNAMIC", "ATT_GROUP", "ATT_CALENDAR"), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 20.0, assumes=("parallel trends given the covariates", "no anticipation", "cohorts and controls overlap in the covariates", _INTERFERENCE), evidence=_panel, credibility=0.8, title="Staggered difference in differences (Callaway–Sant'Anna)", options=("control_group", "base_period", "anticipation", "aggregation", "score")),
+    "did_imputation": Spec("did_imputation", ("ATT", "ATT_DYNAMIC", "ATT_GROUP", "ATT_CALENDAR"), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 5.0, assumes=(*_TRENDS, _INTERFERENCE), evidence=_panel, credibility=0.75, title="Imputation of untreated outcomes (Borusyak–Jaravel–Spiess)", options=("aggregation", "anticipation")),
     "rdd": Spec("rdd", ("LATE",), ("discontinuity",), needs=("running_variable", "cutoff"), cost=lambda n, p: 30.0 + 2 * p, assumes=_CUTOFF, evidence=_sharp, credibility=0.7, title="Regression discontinuity (sharp)", options=("bandwidth", "kernel", "polynomial", "bandwidth_rule", "donut", "covariate_adjusted"), weights=False),
     "rdd_fuzzy": Spec("rdd_fuzzy", ("LATE",), ("discontinuity",), needs=("running_variable", "cutoff"), cost=lambda n, p: 30.0 + 2 * p, treatments=("binary", "continuous"), assumes=(*_CUTOFF, "passing the cutoff moves nobody's treatment against the others'"), evidence=_discontinuity, credibility=0.6, title="Regression discontinuity (fuzzy)", options=("bandwidth", "kernel", "polynomial", "bandwidth_rule", "donut", "covariate_adjusted"), weights=False),
     "mediation": Spec("mediation", ("ATE",), ("mediation",), needs=("mediators",), outcomes=("continuous", "binary"), cost=lambda n, p: 20.0 + n / 1e3, assumes=(_UNCONFOUNDED, "nothing unmeasured moves mediator and outcome", "right models of mediator and outcome", _INTERFERENCE), credibility=0.5, title="Causal mediation", options=("draws", "models")),
@@ -345,7 +345,7 @@ def estimate(key: str, problem: Problem, **options: Any) -> Estimate:
         and "continuous" in spec.treatments
     ):
         problem = per_unit(problem)
-    options = _named(name, function, options)
+    options = _common(name, problem, _named(name, function, options))
     for kind, taken, what in (
         (problem.treatment_kind, spec.treatments, "treatment"),
         (problem.outcome_kind, spec.outcomes, "outcome"),
@@ -361,7 +361,38 @@ def estimate(key: str, problem: Problem, **options: Any) -> Estimate:
     from causal_orchestrator.problem import bootstrapped
 
     options.pop("se")
-    return bootstrapped(problem, function(problem, **_checked(name, function, options)))
+    found = function(problem, **_checked(name, function, options))
+    return found if "bootstrap" in found.inference else bootstrapped(problem, found)
+
+
+def _common(key: str, problem: Problem, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Take ``estimand`` and ``se`` of a method that has one of each: they may be said, and not be others.
+
+    Raises
+    ------
+    NotApplicable
+        If the method does not estimate the estimand (``ESTIMAND``).
+    InputError
+        If it does not have the standard error (``OPTION_INVALID``).
+    """
+    spec, left = ESTIMATORS[key], dict(options)
+    wanted, error = left.get("estimand"), left.get("se")
+    if wanted is not None and "estimand" not in spec.options:
+        named = VALUE_ALIASES.get(str(wanted).lower(), str(wanted)).upper()
+        if named not in spec.estimands:
+            raise NotApplicable(f"{key} estimates {' or '.join(spec.estimands)}, not {str(wanted)[:64]!r}", code="ESTIMAND")  # fmt: skip
+        left.pop("estimand")
+    if error in (None, "bootstrap") or "se" in spec.options:
+        return left
+    word = VALUE_ALIASES.get(str(error).strip().lower(), str(error).strip().lower())
+    if word != "cluster" or not spec.clusters or problem.cluster is None:
+        having = ", ".join(other for other, its in ESTIMATORS.items() if "se" in its.options)
+        own = " (`inference` names it)" + (
+            ", se='bootstrap', or with a cluster column 'cluster'" if spec.clusters else ""
+        )
+        raise InputError(f"{key} has a standard error of its own{own}; se={str(error)[:64]!r} is for {having}", code="OPTION_INVALID", details={"option": "se"})  # fmt: skip
+    left.pop("se")
+    return left
 
 
 def per_unit(problem: Problem) -> Problem:
@@ -406,6 +437,11 @@ def _spelled(value: Any, hint: Any) -> Any:
 def _texts(hint: Any) -> list[str]:
     """Return the texts that an annotation allows, those within unions among them."""
     return [text for part in get_args(hint) for text in ([part] if isinstance(part, str) else _texts(part))]
+
+
+def choices(key: str, option: str) -> tuple[str, ...]:
+    """Return the texts that an option of a method may be; none where it has no such option."""
+    return tuple(_texts(get_type_hints(load(key)).get(option))) if option in ESTIMATORS[key].options else ()
 
 
 def _checked(key: str, function: Callable[..., Estimate], options: Mapping[str, Any]) -> dict[str, Any]:
