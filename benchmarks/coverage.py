@@ -176,6 +176,7 @@ GROUPS = (
     )),
     Group("panel, staggered, effects grow", simulated("panel_staggered", 1_200, growth=0.5), (
         method("event_study"), method("callaway_santanna"), method("did_imputation"),
+        *(method(key, aggregation="dynamic") for key in ("event_study", "callaway_santanna", "did_imputation")),
     )),
     Group("panel, weights and matches", simulated("panel_block", 360), (method("sdid"),), draws=FEW),
     Group("panel, matched histories", simulated("panel_staggered", 900), (

@@ -28,6 +28,9 @@ Estimand = Literal[
     "QTE",
     "AD",
     "ATT_GT",
+    "ATT_DYNAMIC",
+    "ATT_GROUP",
+    "ATT_CALENDAR",
     "POLICY_VALUE",
     "POLICY_GAIN",
 ]

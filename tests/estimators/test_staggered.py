@@ -44,6 +44,26 @@ def test_event_times_have_their_own_effects(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_averages_over_something_else_has_a_name_of_its_own(method):
+    data = made(6_000, seed=1, growth=0.5)
+    found = {how: co.estimate(method, data.frame, data.question, aggregation=how) for how in ("simple", "dynamic")}
+    assert {how: e.estimand for how, e in found.items()} == {"simple": "ATT", "dynamic": "ATT_DYNAMIC"}
+    assert co.estimate(method, data.frame, data.question).estimand == "ATT"
+    for e in found.values():
+        assert abs(e.estimate - data.truth[e.estimand]) < 3 * e.std_error
+    assert data.truth["ATT_DYNAMIC"] - data.truth["ATT"] > 2 * found["simple"].std_error
+
+
+def test_the_event_studys_effect_counts_every_treated_row_once():
+    data = made(900, seed=1, growth=0.5)
+    found = co.estimate("event_study", data.frame, data.question)
+    after = [row for row in found.rows if row.event_time is not None and row.event_time >= 0]
+    mean = np.average([row.estimate for row in after], weights=[row.n for row in after])
+    assert found.estimate == pytest.approx(mean, rel=EXACT)
+    assert sum(row.n for row in after) == found.n_treated == (data.frame["t"] > 0).sum()
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_pre_trends_are_seen_when_they_are_there(method):
     clean, bent = made(3_000, seed=2), made(3_000, seed=2)
     sloped = bent.frame.assign(y=bent.frame["y"] + 0.5 * bent.frame["period"] * (bent.frame["first"] == 5))

@@ -14,6 +14,7 @@ from causal_orchestrator.numerics.inference import influence_covariance
 from causal_orchestrator.numerics.linear import independent_columns
 from causal_orchestrator.numerics.logit import fit_logit
 from causal_orchestrator.numerics.panel import (
+    AGGREGATES,
     cluster_of_units,
     effect_row,
     layout,
@@ -60,7 +61,7 @@ def estimate(
     Returns
     -------
     Estimate
-        The ATT in units of the outcome. Rows: the scalar, its parts, then every ATT(g, t); the intervals of the parts
+        The ATT in units of the outcome, or the aggregate under its own name (``ATT_DYNAMIC`` …). Rows: the scalar, its parts, then every ATT(g, t); the intervals of the parts
         and those of the ATT(g, t) each hold together (multiplier bootstrap).
 
     Raises
@@ -294,7 +295,7 @@ def _finish(
     found = conclude(
         problem,
         method="callaway_santanna",
-        estimand="ATT",
+        estimand=AGGREGATES[how],
         estimates=[overall.value],
         covariance=variance,
         inference="influence function" + (", clustered" if problem.question.cluster else " of units"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from causal_orchestrator.errors import DesignError, InputError
 from causal_orchestrator.numerics.inference import simultaneous_critical_value, sum_by
 from causal_orchestrator.numerics.linear import independent_columns
-from causal_orchestrator.numerics.panel import Panel, effect_row, layout, two_way, wald
+from causal_orchestrator.numerics.panel import AGGREGATES, Panel, effect_row, layout, two_way, wald
 from causal_orchestrator.problem import Estimate, Problem, conclude
 from causal_orchestrator.results import EffectRow
 
@@ -73,7 +73,7 @@ def estimate(
     found = conclude(
         problem,
         method="did_imputation",
-        estimand="ATT",
+        estimand=AGGREGATES[aggregation],
         estimates=values[:1],
         covariance=joint[:1, :1],
         inference="conservative clustered variance of the imputation estimator",

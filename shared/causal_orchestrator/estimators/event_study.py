@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from causal_orchestrator.errors import DesignError, InputError
 from causal_orchestrator.numerics.inference import simultaneous_critical_value
-from causal_orchestrator.numerics.panel import Panel, TwoWay, effect_row, layout, two_way, wald
+from causal_orchestrator.numerics.panel import AGGREGATES, Panel, TwoWay, effect_row, layout, two_way, wald
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
@@ -21,7 +21,7 @@ ALPHA = 0.05
 def estimate(
     problem: Problem,
     *,
-    aggregation: Literal["dynamic", "simple"] = "dynamic",
+    aggregation: Literal["simple", "dynamic"] = "simple",
     anticipation: int = 0,
     se: Literal["cluster", "hc1", "classical"] = "cluster",
 ) -> Estimate:
@@ -34,14 +34,16 @@ def estimate(
 
     Parameters
     ----------
-    aggregation : the scalar: ``dynamic``, the mean over event times from 0 on; ``simple``, over treated rows.
+    aggregation : the scalar: ``simple``, the mean over treated rows, as fixest's ``sunab(att = TRUE)`` and the other panel
+        methods have it; ``dynamic``, the mean over event times from 0 on, as ``aggte(type = "dynamic")`` of R's did. Where
+        effects grow and units start at different times these are two things, and the second is called ``ATT_DYNAMIC``.
     anticipation : periods before the start in which units may already respond; the reference is the period before.
     se : clustered by the declared cluster, else by unit; ``hc1``; ``classical``.
 
     Returns
     -------
     Estimate
-        The ATT in units of the outcome; one row per event time, with simultaneous intervals (sup-t);
+        The aggregate in units of the outcome; one row per event time, with simultaneous intervals (sup-t);
         ``diagnostics["pre-trends"]`` tests all leads together, and says how large a lead the data leave possible.
 
     Raises
@@ -157,7 +159,7 @@ def _finish(
     found = conclude(
         problem,
         method="event_study",
-        estimand="ATT",
+        estimand=AGGREGATES[aggregation],
         estimates=[float(overall @ fit.coefficients)],
         covariance=np.array([[overall @ fit.covariance @ overall]]),
         df=fit.df,

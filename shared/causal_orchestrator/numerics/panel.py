@@ -22,6 +22,8 @@ Codes = NDArray[np.int64]
 
 NEVER = np.inf
 MULTIPLIER_DRAWS = 1_000
+# What each aggregate of the cohorts' effects averages over: they differ where effects do, so each has its own name.
+AGGREGATES = {"simple": "ATT", "dynamic": "ATT_DYNAMIC", "group": "ATT_GROUP", "calendar": "ATT_CALENDAR"}
 _QUARTER = (re.compile(r"^(?P<y>\d{4})\D?[qQ](?P<q>[1-4])$"), re.compile(r"^[qQ](?P<q>[1-4])\D?(?P<y>\d{4})$"))
 _BEFORE = frozenset({"before", "pre", "pretest", "baseline"})
 

@@ -31,6 +31,8 @@ ESTIMANDS = {
     "SATT": "average effect on the treated in this sample", "LATE": "average effect on compliers",
     "CATE": "average of individual effects", "PLR": "variance-weighted effect", "QTE": "effect on quantiles",
     "WLATE": "weighted average of the compliers' effects", "AD": "average derivative", "ATT_GT": "average effect on the treated by group and time",
+    "ATT_DYNAMIC": "average over times since the start of the effects on the treated", "ATT_GROUP": "average over cohorts of their effects on the treated",
+    "ATT_CALENDAR": "average over periods of the effects on the treated",
     "POLICY_VALUE": "mean outcome under the policy", "POLICY_GAIN": "gain over the best policy for everyone alike",
 }  # fmt: skip
 VERDICTS = {

@@ -25,7 +25,8 @@ def staggered(
 ) -> Simulated:
     """Start treatment in the third or the fifth of six periods, or never; those who start are the better off.
 
-    growth : what the effect gains with every period under treatment; the truth is this sample's mean over treated rows.
+    growth : what the effect gains with every period under treatment; the truth is this sample's mean over treated rows,
+        and for the dynamic aggregate over the times since the start.
     trend : how much faster units with a large x0 grow; they also start sooner, so that trends are parallel given x0.
     """
     rng = np.random.default_rng(seed)
@@ -51,7 +52,10 @@ def staggered(
         "first": np.repeat(np.where(np.isinf(first), 0.0, first), PERIODS),
     }
     question = Question(treatment="t", outcome="y", covariates=names(2), unit="unit", time="period", first_treated="first")  # fmt: skip
-    truth = same(effect) | ({"ATT": float(gain[t].mean())} if growth else {})
+    by_duration = [effect + growth * e for e in np.unique(since[t])]
+    truth = (
+        same(effect) | ({"ATT": float(gain[t].mean())} if growth else {}) | {"ATT_DYNAMIC": float(np.mean(by_duration))}
+    )
     return make(cell, question, gain.ravel(), t.ravel(), **truth)
 
 
