@@ -53,9 +53,10 @@ def main() -> None:
     plain = IV2SLS(*arguments).fit(cov_type="unadjusted", debiased=True)
     told["wu_hausman"] = float(plain.wu_hausman().stat)
     told["partial_r2"] = float(plain.first_stage.diagnostics.loc["t", "partial.rsquared"])
-    kinds = {"classical": "unadjusted", "hc1": "robust"}
+    kinds = {"classical": "unadjusted", "hc0": "robust", "hc1": "robust", "cluster": "clustered"}
     for kind, weight in kinds.items():
-        fit = IVGMM(*arguments, weight_type=weight).fit(cov_type=weight, debiased=True)
+        groups = {"clusters": frame["g"]} if kind == "cluster" else {}
+        fit = IVGMM(*arguments, weight_type=weight, **groups).fit(cov_type=weight, debiased=kind != "hc0", **groups)
         told[f"iv_gmm {kind}"] = {
             "estimate": float(fit.params["t"]),
             "std_error": float(fit.std_errors["t"]),

@@ -13,9 +13,6 @@ import pytest
 import causal_orchestrator as co
 
 RTOL = 1e-9  # the same algebra as linearmodels 7.1
-# linearmodels' robust LIML takes scores at the projected treatment, here at (I - κM)d; its GMM variance takes residuals
-# at the controls' GMM coefficients, here at least squares. Both differ by terms that vanish with n (150 here).
-ORDER_N = 0.01
 
 GOLDEN = json.loads(Path(__file__).with_name("iv.json").read_text())
 DATA = Path(os.environ.get("CAUSAL_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
@@ -32,17 +29,16 @@ def run(method, **options):
 def test_k_class_estimates_are_those_of_linearmodels(name, se):
     wanted = GOLDEN[name]
     found = run("iv_liml", se=se, fuller=1.0) if name == "fuller" else run(name, se=se)
-    same = name == "iv_2sls" or se == "classical"
     assert found.estimate == pytest.approx(wanted["estimate"], rel=RTOL)
-    assert found.std_error == pytest.approx(wanted[se], rel=RTOL if same else ORDER_N)
+    assert found.std_error == pytest.approx(wanted[se], rel=RTOL)
     assert found.diagnostics["sargan"]["value"] == pytest.approx(wanted["sargan"], rel=RTOL)
 
 
-@pytest.mark.parametrize("se", ["classical", "hc1"])
+@pytest.mark.parametrize("se", ["classical", "hc0", "hc1", "cluster"])
 def test_gmm_is_that_of_linearmodels(se):
     wanted, found = GOLDEN[f"iv_gmm {se}"], run("iv_gmm", se=se)
     assert found.estimate == pytest.approx(wanted["estimate"], rel=RTOL)
-    assert found.std_error == pytest.approx(wanted["std_error"], rel=RTOL if se == "classical" else ORDER_N)
+    assert found.std_error == pytest.approx(wanted["std_error"], rel=RTOL)
     assert found.diagnostics["hansen_j"]["value"] == pytest.approx(wanted["j"], rel=RTOL)
 
 

@@ -66,7 +66,8 @@ class Sample(Protocol):
 class Partialled:
     """Outcome (n,), treatment (n,) and instruments (n, k) without what controls explain, times the root of the weights.
 
-    `controls` counts the controls, the intercept among them.
+    `controls` counts the controls, the intercept among them; `basis` (n, controls) are orthonormal columns that span them,
+    None where they were taken out otherwise.
     """
 
     outcome: Floats
@@ -74,6 +75,7 @@ class Partialled:
     instruments: Floats
     controls: int
     cluster: NDArray[np.int64] | None
+    basis: Floats | None = None
 
     @property
     def n(self) -> int:
@@ -147,7 +149,7 @@ def partial_out(sample: Sample, names: Sequence[str]) -> Partialled:
     values = np.column_stack([sample.outcome * root, sample.treatment * root, both[:, kept]])
     q, _ = np.linalg.qr(controls)
     left = values - q @ (q.T @ values)
-    data = Partialled(left[:, 0], left[:, 1], left[:, 2:], controls.shape[1], sample.cluster)
+    data = Partialled(left[:, 0], left[:, 1], left[:, 2:], controls.shape[1], sample.cluster, q)
     unexplained = data.treatment - data.projected(data.treatment)
     if unexplained @ unexplained <= EXACT * (data.treatment @ data.treatment):
         raise DesignError("the instruments determine the treatment exactly: it is its own instrument, and `ols` says the same", code="INSTRUMENT_IS_TREATMENT")  # fmt: skip
@@ -182,18 +184,19 @@ def k_class(data: Partialled, *, kappa: float, kind: Covariance) -> Fit:
     References
     ----------
     Davidson & MacKinnon (1993), Estimation and Inference in Econometrics, ch. 18; robust variances from the scores
-    ``(I - κM)d · e``.
+    ``Pd · e`` of the projected treatment, as ivregress and linearmodels have them.
     """
     y, d = data.outcome, data.treatment
-    instrumented = d - kappa * (d - data.projected(d))
+    projected = data.projected(d)
+    instrumented = d - kappa * (d - projected)
     slope = float(instrumented @ d)
     coefficient = float(instrumented @ y) / slope
     residuals = y - coefficient * d
     if kind == "classical":
         variance = float(residuals @ residuals) / (data.n - data.controls - 1) / abs(slope)
     else:
-        variance = float(_meat(data, instrumented[:, None], residuals, kind, data.controls + 1)[0, 0]) / slope**2
-    influence = data.n * (instrumented * residuals / slope)[:, None]
+        variance = float(_meat(data, projected[:, None], residuals, kind, data.controls + 1)[0, 0]) / slope**2
+    influence = data.n * (projected * residuals / slope)[:, None]
     return Fit(coefficient, variance, residuals, influence, _freedom(data, kind), kappa)
 
 
@@ -220,15 +223,28 @@ def gmm(data: Partialled, *, kind: Covariance) -> Fit:
     """
     z, d, y = data.instruments, data.treatment, data.outcome
     first = k_class(data, kappa=1.0, kind=kind)
-    scale = data.n - data.controls - 1
-    weight = np.linalg.inv(_meat(data, z, first.residuals, kind, data.controls + 1) * scale / data.n)
+    used = data.controls + 1
+    weight = np.linalg.inv(_meat(data, z, first.residuals, kind, used) / _inflation(data, kind, used))
     slope = z.T @ d
     pull = weight @ slope / float(slope @ weight @ slope)
     coefficient = float(pull @ (z.T @ y))
     residuals = y - coefficient * d
-    variance = float(pull @ _meat(data, z, residuals, kind, data.controls + 1) @ pull)
+    moved = _controls_moved(data, z, first.residuals, residuals, kind)
+    variance = float(pull @ _meat(data, z, residuals + moved, kind, used) @ pull)
     moments = z.T @ residuals
     return Fit(coefficient, variance, residuals, data.n * (z @ pull * residuals)[:, None], _freedom(data, kind), None, float(moments @ weight @ moments))  # fmt: skip
+
+
+def _controls_moved(data: Partialled, z: Floats, first: Floats, residuals: Floats, kind: Covariance) -> Floats:
+    """Return what the controls' GMM coefficients leave (n,) beyond least squares.
+
+    Their moments are zero only up to what the weights make of the instruments' moments: with S the variance of all
+    moments, ``C'u = S_cz S_zz^-1 z'u``.
+    """
+    if data.basis is None:
+        return np.zeros(data.n)
+    both = _meat(data, np.column_stack([z, data.basis]), first, kind, data.controls + 1)
+    return np.asarray(data.basis @ (both[data.k :, : data.k] @ np.linalg.solve(both[: data.k, : data.k], z.T @ residuals)))  # fmt: skip
 
 
 def _freedom(data: Partialled, kind: Covariance) -> float:
@@ -242,12 +258,17 @@ def _meat(data: Partialled, regressors: Floats, residuals: Floats, kind: Covaria
     if kind == "classical":
         return np.asarray(regressors.T @ regressors * float(residuals @ residuals) / (data.n - used))
     scores = regressors * residuals[:, None]
-    factor = 1.0 if kind == "hc0" else data.n / (data.n - used)
     if kind == "cluster" and data.cluster is not None:
         scores = sum_by(data.cluster, scores)
-        groups = len(scores)
-        factor = groups / (groups - 1) * (data.n - 1) / (data.n - used)
-    return np.asarray(scores.T @ scores * factor)
+    return np.asarray(scores.T @ scores * _inflation(data, kind, used))
+
+
+def _inflation(data: Partialled, kind: Covariance, used: int) -> float:
+    """Return the small-sample factor of a variance after `used` coefficients."""
+    if kind == "cluster" and data.cluster is not None:
+        groups = int(data.cluster.max()) + 1
+        return groups / (groups - 1) * (data.n - 1) / (data.n - used)
+    return 1.0 if kind == "hc0" else data.n / (data.n - used)
 
 
 # --- tests ------------------------------------------------------------------------------------------------------------
@@ -349,12 +370,9 @@ def _quadratic(data: Partialled, both: Floats, limit: float, kind: Covariance, u
 def _cross_meat(data: Partialled, left: Floats, kind: Covariance, used: int) -> Floats:
     """Return Ω (2, 2, k, k): the variance of Z'(y - βd) is Ω_yy - β(Ω_yd + Ω_dy) + β²Ω_dd."""
     scores = np.stack([data.instruments * left[:, [j]] for j in (0, 1)])
-    factor = 1.0 if kind == "hc0" else data.n / (data.n - used)
     if kind == "cluster" and data.cluster is not None:
         scores = np.stack([sum_by(data.cluster, part) for part in scores])
-        groups = scores.shape[1]
-        factor = groups / (groups - 1) * (data.n - 1) / (data.n - used)
-    return np.asarray(np.einsum("ang,bnh->abgh", scores, scores) * factor)
+    return np.asarray(np.einsum("ang,bnh->abgh", scores, scores) * _inflation(data, kind, used))
 
 
 def _solve_quadratic(a: float, b: float, c: float) -> ConfidenceSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +110,7 @@ class _Slope:
 
 
 def _slope(data: iv.Partialled, outcome: Floats, kind: iv.Covariance) -> _Slope:
-    changed = iv.Partialled(outcome, data.treatment, data.instruments, data.controls, data.cluster)
+    changed = replace(data, outcome=outcome)
     fit = iv.k_class(changed, kappa=1.0, kind=kind)
     return _Slope(fit.coefficient, float(np.sqrt(fit.variance)), fit.df)
 
