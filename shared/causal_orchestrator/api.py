@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from causal_orchestrator import errors, estimators, laptop, runtime
 from causal_orchestrator.backends import connect
@@ -227,7 +227,8 @@ def estimate(
     question
         Treatment, outcome and whatever else the method needs.
     options
-        As ``causal methods KEY`` lists them.
+        As ``causal methods KEY`` lists them; to every method ``confidence_level`` (0.95) and ``missing``: ``"fill"``
+        (default) keeps rows without a value of some covariate, with an indicator, ``"drop"`` takes complete cases.
 
     Raises
     ------
@@ -244,7 +245,10 @@ def estimate(
     level = float(options.pop("confidence_level", asked.preferences.confidence_level))
     if not 0.5 <= level < 1:
         raise InputError(f"confidence_level must lie in [0.5, 1), found {level}", code="OPTION_INVALID")
-    made = problem.build(frame, asked, seed=seed, confidence_level=level)
+    missing = options.pop("missing", "fill")
+    if missing not in get_args(problem.Missing):
+        raise InputError(f"missing must be one of {', '.join(get_args(problem.Missing))}, found {str(missing)[:64]!r}", code="OPTION_INVALID", details={"option": "missing"})  # fmt: skip
+    made = problem.build(frame, asked, seed=seed, confidence_level=level, missing=missing)
     if asked.estimand is not None and asked.estimand in estimators.choices(key, "estimand"):
         options.setdefault("estimand", asked.estimand)
     found = cautioned(made, estimators.estimate(key, made, **options))

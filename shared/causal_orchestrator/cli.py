@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("data", help="a file, as for analyze")
     _add_roles(estimate)
     estimate.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
+    estimate.add_argument("--missing", choices=("fill", "drop"), default="fill", help="rows without a value of some covariate: filled in, with an indicator, or left out")
 
     for name, run, text in (
         ("profile", _profile, "Say what a table is and who could play which role in it."),
@@ -422,6 +423,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
     options = dict(_option(text) for text in arguments.option)
     if arguments.confidence_level is not None:
         options["confidence_level"] = arguments.confidence_level
+    options.setdefault("missing", arguments.missing)
     found = api.estimate(arguments.method, frame, _question(arguments), seed=arguments.seed or 0, **options)
     effect = found.to_effect(role="exploratory")
     if arguments.json:
@@ -550,6 +552,7 @@ def _methods(arguments: argparse.Namespace) -> int:
             _write(f"  needs       {', '.join(('treatment', 'outcome', *spec.needs))}")
             _write(f"  treatments  {', '.join(spec.treatments)}; outcomes {', '.join(spec.outcomes)}")
             _write(f"  options     {', '.join(spec.options)}")
+            _write("  and always  confidence_level, estimand and se where they apply, missing (fill, drop)")
             for assumption in spec.assumes:
                 _write(f"  assumes     {assumption}")
     return OK

@@ -38,6 +38,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 TreatmentKind = Literal["binary", "multivalued", "continuous"]
 OutcomeKind = Literal["continuous", "binary", "count"]
+Missing = Literal["fill", "drop"]
 
 MIN_PER_ARM = 10
 MIN_PER_PANEL_ARM = 1  # over time one treated row may be the design; each method knows what it needs
@@ -409,10 +410,15 @@ def nuisances_from_parquet(problem: Problem, data: bytes, *, snapshot_sha256: st
 # --- building -----------------------------------------------------------------------------------------------------
 
 
-def build(frame: pd.DataFrame, question: Question, *, seed: int = 0, confidence_level: float = 0.95) -> Problem:
+def build(
+    frame: pd.DataFrame, question: Question, *, seed: int = 0, confidence_level: float = 0.95, missing: Missing = "fill"
+) -> Problem:
     """Turn a table and a question into a problem.
 
-    Rows without outcome or treatment are dropped, with a note. Without covariates in the question none are used.
+    Rows without outcome or treatment, or with a weight of zero, are dropped, with a note. Without covariates in the
+    question none are used. Rows without a value of some covariate are kept and the value filled in, as
+    `numerics.encoding` says, or dropped where `missing` is ``drop`` (complete cases, which are right where values are
+    missing for reasons that have nothing to do with the outcome beyond the covariates).
 
     Raises
     ------
@@ -423,7 +429,7 @@ def build(frame: pd.DataFrame, question: Question, *, seed: int = 0, confidence_
         If treatment or outcome has a single value (``TREATMENT_CONSTANT``, ``OUTCOME_CONSTANT``), or an arm has fewer
         than ten units (``POSITIVITY``).
     """
-    return _build(frame, question, seed=seed, confidence_level=confidence_level, blind=False)
+    return _build(frame, question, seed=seed, confidence_level=confidence_level, blind=False, missing=missing)
 
 
 def build_blind(frame: pd.DataFrame, question: Question, *, seed: int = 0) -> Problem:
@@ -437,14 +443,23 @@ def build_blind(frame: pd.DataFrame, question: Question, *, seed: int = 0) -> Pr
     return _build(frame, question, seed=seed, confidence_level=question.preferences.confidence_level, blind=True)
 
 
-def _build(frame: pd.DataFrame, question: Question, *, seed: int, confidence_level: float, blind: bool) -> Problem:
+def _build(
+    frame: pd.DataFrame,
+    question: Question,
+    *,
+    seed: int,
+    confidence_level: float,
+    blind: bool,
+    missing: Missing = "fill",
+) -> Problem:
     frame, question = _with_treatment(frame, question)
     treatment, outcome = _required_roles(question)
     hidden = {outcome} if blind else set()
     _check_columns(frame, question, hidden)
     notes: list[Note] = []
-    kept = _rows_kept(frame, question, hidden, notes)
-    target = _target_rows(frame, question)
+    complete = _complete(frame, question, missing)
+    kept = _rows_kept(frame, question, hidden, complete, notes)
+    target = _target_rows(frame, question, complete)
     smallest = MIN_PER_PANEL_ARM if question.time is not None else MIN_PER_ARM
     coded = _code_treatment(frame[treatment].iloc[kept], treatment, question.reference_level, notes, smallest)
     kept, codes = kept[coded.kept], coded.values[coded.kept]
@@ -535,7 +550,16 @@ def _check_columns(frame: pd.DataFrame, question: Question, hidden: set[str]) ->
             )
 
 
-def _rows_kept(frame: pd.DataFrame, question: Question, hidden: set[str], notes: list[Note]) -> Codes:
+def _complete(frame: pd.DataFrame, question: Question, missing: Missing) -> NDArray[np.bool_]:
+    """Return which rows (n,) have every covariate: all of them where missing values are filled in."""
+    if missing == "fill" or not question.covariates:
+        return np.ones(len(frame), dtype=bool)
+    return np.asarray(frame[list(question.covariates)].notna().all(axis=1))
+
+
+def _rows_kept(
+    frame: pd.DataFrame, question: Question, hidden: set[str], complete: NDArray[np.bool_], notes: list[Note]
+) -> Codes:
     keep = np.ones(len(frame), dtype=bool)
     for rule in question.filters:
         keep &= _holds(frame[rule.column], rule)
@@ -549,7 +573,20 @@ def _rows_kept(frame: pd.DataFrame, question: Question, hidden: set[str], notes:
             keep &= ~missing
             message = f"{int(missing.sum())} rows without a value of {role} {shown(column)!r} are left out"
             notes.append(Note(code="ROWS_DROPPED", message=message, columns=(column,)))
+    for without, column, what in (
+        (_weightless(frame, question), question.weights, "with a weight of zero"),
+        (~complete, None, "without a value of some covariate"),
+    ):
+        lost = int((keep & without).sum())
+        if lost:
+            keep &= ~without
+            notes.append(Note(code="ROWS_DROPPED", message=f"{lost} rows {what} are left out", columns=() if column is None else (column,)))  # fmt: skip
     return np.flatnonzero(keep)
+
+
+def _weightless(frame: pd.DataFrame, question: Question) -> NDArray[np.bool_]:
+    weights = None if question.weights is None else as_numbers(frame[question.weights])
+    return np.zeros(len(frame), dtype=bool) if weights is None else np.asarray(weights == 0)
 
 
 def source_rows(frame: pd.DataFrame, question: Question) -> NDArray[np.bool_]:
@@ -565,10 +602,10 @@ def source_rows(frame: pd.DataFrame, question: Question) -> NDArray[np.bool_]:
     return _populations(frame, question.population)[0]
 
 
-def _target_rows(frame: pd.DataFrame, question: Question) -> Codes:
+def _target_rows(frame: pd.DataFrame, question: Question, complete: NDArray[np.bool_]) -> Codes:
     if question.population is None:
         return np.zeros(0, dtype=np.int64)
-    keep = _populations(frame, question.population)[1]
+    keep = _populations(frame, question.population)[1] & complete & ~_weightless(frame, question)
     for rule in question.filters:
         keep &= _holds(frame[rule.column], rule)
     for column in filter(None, (question.weights, question.cluster)):
@@ -791,7 +828,7 @@ def _weights(data: pd.DataFrame, question: Question, order: Codes) -> Floats | N
     weights = as_numbers(data[question.weights])
     if weights is None or not np.all(np.isfinite(weights)) or not np.all(weights > 0):
         raise InputError(
-            f"weights {shown(question.weights)!r} must be positive numbers",
+            f"weights {shown(question.weights)!r} must be numbers of at least zero",
             code="WEIGHTS_INVALID",
             details={"column": question.weights},
         )

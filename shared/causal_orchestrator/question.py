@@ -147,6 +147,14 @@ class Question(_Model):
             if name in named:
                 raise ValueError(f"{name} is given twice (as {key!r} too)")
             named[name] = value
+        several = named.get("cluster")
+        if isinstance(several, list | tuple) and len(several) == 1:
+            named["cluster"] = several[0]
+        elif isinstance(several, list | tuple):
+            raise ValueError(
+                f"TWO_WAY_CLUSTERS: cluster takes one column, found {len(several)}: errors are not clustered two ways; "
+                "name the coarser of the two, or a column of groups that holds both"
+            )
         return named
 
     @model_validator(mode="after")
@@ -195,8 +203,10 @@ def ask(data: Mapping[str, Any], *, strict: bool = False) -> Question:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         text = str(first["msg"]).removeprefix("Value error, ")
-        code = "ROLE_CONFLICT" if "ROLE_CONFLICT" in text else "REQUEST_INVALID"
-        text = text.removeprefix("ROLE_CONFLICT: ")
+        code = next(
+            (known for known in ("ROLE_CONFLICT", "TWO_WAY_CLUSTERS") if text.startswith(known)), "REQUEST_INVALID"
+        )
+        text = text.removeprefix(f"{code}: ")
         raise InputError(f"{where}: {text}" if where else text, code=code, details={"field": where}) from exc
 
 

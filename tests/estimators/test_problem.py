@@ -15,7 +15,7 @@ from causal_orchestrator.problem import (
     nuisances_from_parquet,
     nuisances_to_parquet,
 )
-from causal_orchestrator.question import Question
+from causal_orchestrator.question import Question, ask
 from causal_orchestrator.simulate import SIMULATIONS
 
 N = 60
@@ -144,12 +144,41 @@ def test_a_filter_that_cannot_be_compared_names_its_column():
     assert raised.value.details == {"column": "x"}
 
 
-def test_weights_must_be_positive_and_have_mean_one():
+def test_weights_have_mean_one_and_none_is_negative():
     problem = built(frame_with(w=np.arange(1, N + 1)), weights="w")
     assert problem.weights.mean() == pytest.approx(1.0)
     with pytest.raises(InputError) as raised:
-        built(frame_with(w=np.arange(N)), weights="w")
+        built(frame_with(w=np.arange(N) - 1.0), weights="w")
     assert raised.value.code == "WEIGHTS_INVALID"
+
+
+def test_rows_of_no_weight_are_as_if_they_were_not_there():
+    frame = frame_with(w=np.arange(N) % 5)
+    problem, without = (built(f, weights="w", covariates=["x"]) for f in (frame, frame[frame["w"] > 0]))
+    assert np.array_equal(problem.outcome, without.outcome)
+    assert np.array_equal(problem.weights, without.weights)
+    assert [note.message for note in problem.notes] == [f"{N // 5} rows with a weight of zero are left out"]
+
+
+def test_complete_cases_are_those_with_every_covariate():
+    frame = frame_with(
+        v=[np.nan if i % 4 == 0 else i for i in range(N)], c=[None if i % 3 == 0 else "a" for i in range(N)]
+    )
+    asked = Question(treatment="t", outcome="y", covariates=["v", "c", "x"])
+    problem = build(frame, asked, missing="drop")
+    assert sorted(problem.rows) == [i for i in range(N) if i % 4 and i % 3]
+    assert problem.covariate_names == ("v", "x")
+    assert any(
+        note.message == f"{N - problem.n} rows without a value of some covariate are left out" for note in problem.notes
+    )
+    assert build(frame, asked).n == N
+
+
+def test_two_clusters_are_refused_in_words():
+    with pytest.raises(InputError, match="one column") as raised:
+        ask({"treatment": "t", "outcome": "y", "cluster": ["g", "h"]})
+    assert raised.value.code == "TWO_WAY_CLUSTERS"
+    assert ask({"treatment": "t", "outcome": "y", "cluster": ["g"]}).cluster == "g"
 
 
 def test_a_single_cluster_is_refused():

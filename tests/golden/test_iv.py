@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from causaldata import close_college
 
 import causal_orchestrator as co
 
@@ -123,3 +124,14 @@ def test_the_anderson_rubin_set_of_card_is_that_of_ivmodel():
     found = published(CASES["card_2sls"], se="classical")
     # R package ivmodel (Kang, Jiang, Zhao & Small 2021), example card.data: [0.02480, 0.28482].
     np.testing.assert_allclose(found.details["anderson_rubin"]["intervals"], [[0.024805, 0.284824]], atol=1e-6)
+
+
+def test_complete_cases_are_those_of_the_textbook():
+    # Cunningham (2021), Causal Inference: The Mixtape, table "OLS and 2SLS regressions of log earnings on schooling".
+    question = {"treatment": "educ", "outcome": "lwage", "covariates": ["exper", "black", "south", "married", "smsa"]}
+    frame = close_college.load_pandas().data
+    slope = co.estimate("ols", frame, question, linear=True, se="classical", missing="drop")
+    assert (round(slope.estimate, 3), round(slope.std_error, 3)) == (0.071, 0.003)
+    found = co.estimate("iv_2sls", frame, {**question, "instruments": ["nearc4"]}, se="classical", missing="drop")
+    assert (round(found.estimate, 3), round(found.std_error, 3)) == (0.124, 0.050)
+    assert any("7 rows without a value of some covariate" in note for note in found.notes)
