@@ -3,7 +3,8 @@
 Usage: ``python benchmarks/coverage.py [--minutes 30] [--only NAME;NAME] [--workers 1] [--fresh]``. The methods of a
 group run on the same draws. Work comes in shards; each is one line of the ledger ``benchmarks/results/coverage.jsonl``
 with its first seed, so that a run can be cut short and goes on where it was, and any shard can be repeated. The table
-``benchmarks/results/coverage.md`` is written from the ledger.
+``benchmarks/results/coverage.md`` is written from the ledger. Each row of a shard bears a fingerprint of the code that
+its numbers depend on (`depends`); what other code made is left aside and drawn anew.
 
 Where the method's assumptions hold, an exact binomial test (two-sided, Holm over the table) asks whether the stated rate
 is refuted. The hard designs are published as they are, beside the words that a user gets there.
@@ -12,6 +13,7 @@ is refuted. The hard designs are published as they are, beside the words that a 
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 import math
@@ -35,9 +37,11 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import numpy as np  # noqa: E402
+from benchmarks import depends  # noqa: E402
 from scipy import special, stats  # noqa: E402
 
 from causal_orchestrator import estimators, selection  # noqa: E402
+from causal_orchestrator.cautions import cautioned  # noqa: E402
 from causal_orchestrator.errors import CausalError  # noqa: E402
 from causal_orchestrator.problem import Estimate, Problem, build  # noqa: E402
 from causal_orchestrator.question import Question  # noqa: E402
@@ -48,10 +52,12 @@ RESULTS = Path(__file__).parent / "results"
 LEDGER, REPORT = RESULTS / "coverage.jsonl", RESULTS / "coverage.md"
 LEVEL, FAMILYWISE = 0.95, 0.05
 FIRST_SEED = 100_000
+PACKAGE = "causal_orchestrator"
 MANY, FEW = 1_000, 200  # draws of closed-form and influence-function methods; of bootstraps and forests
 SHARD = 25
 
-Run = Callable[[Problem], Estimate]
+Run = partial[Estimate]
+Label = tuple[str, str]  # of a row: its group and its method
 
 
 def method(key: str, **options: Any) -> tuple[str, Run]:
@@ -68,14 +74,14 @@ def _estimate(key: str, options: Mapping[str, Any], problem: Problem) -> Estimat
 
 def preferred(*keys: str) -> tuple[str, Run]:
     """Take the interval of the energy score's winner as if it had been the only one, which the headline never is (HON-4)."""
+    return "the energy score's winner (never the headline)", partial(_preferred, keys)
 
-    def run(problem: Problem) -> Estimate:
-        problem = problem.with_learned(problem.learned(**SMOOTH))
-        found = {key: estimators.estimate(key, problem) for key in keys}
-        chosen = selection.select(problem, found, headline=None, estimand="ATE", strategy="best_energy").preferred
-        return found[chosen or keys[0]]
 
-    return "the energy score's winner (never the headline)", run
+def _preferred(keys: Sequence[str], problem: Problem) -> Estimate:
+    problem = problem.with_learned(problem.learned(**SMOOTH))
+    found = {key: estimators.estimate(key, problem) for key in keys}
+    chosen = selection.select(problem, found, headline=None, estimand="ATE", strategy="best_energy").preferred
+    return found[chosen or keys[0]]
 
 
 @dataclass(frozen=True)
@@ -230,14 +236,14 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     lines = [] if arguments.fresh else known()
     chosen = [group for group in GROUPS if not arguments.only or group.name in arguments.only.split(";")]
-    done = {(line["group"], line["shard"]) for line in lines}
-    due = {group.name: [k for k in shards(group, arguments.draws) if (group.name, k) not in done] for group in chosen}
+    done = {(line["group"], line["shard"], label) for line in lines for label in line["rows"]}
+    due = {g.name: [task for k in shards(g, arguments.draws) if (task := missing(g, k, done))[2]] for g in chosen}
     if arguments.fresh:
         LEDGER.write_text("")
     until = time.monotonic() + 60 * arguments.minutes
     with ProcessPoolExecutor(arguments.workers, initializer=os.nice, initargs=(arguments.nice,)) as pool:
         while (batch := following(due, lines, arguments.workers)) and time.monotonic() < until:
-            for line in pool.map(shard_of, batch, [due[name].pop(0) for name in batch]):
+            for line in pool.map(shard_of, [due[name].pop(0) for name in batch]):
                 lines.append(line)
                 with LEDGER.open("a") as ledger:
                     ledger.write(json.dumps(line, sort_keys=True) + "\n")
@@ -256,32 +262,48 @@ def following(due: Mapping[str, Sequence[int]], lines: Sequence[Mapping[str, Any
     return sorted((name for name in due if due[name]), key=lambda name: spent[name])[:count]
 
 
+Task = tuple[str, int, tuple[str, ...]]  # a group, a shard of it, and the rows that are due
+
+
 def known() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LEDGER.read_text().splitlines()] if LEDGER.exists() else []
+    """Return the ledger without what other code made, and without what stands there twice."""
+    lines = [json.loads(line) for line in LEDGER.read_text().splitlines()] if LEDGER.exists() else []
+    seen: set[tuple[str, int, str]] = set()
+    for line in lines:
+        group, shard = line["group"], line["shard"]
+        own = {k: row for k, row in line["rows"].items() if row["code"] == CODES.get((group, k)) and (group, shard, k) not in seen}  # fmt: skip
+        seen |= {(group, shard, label) for label in own}
+        line["rows"] = own
+    return [line for line in lines if line["rows"]]
 
 
-def shard_of(name: str, shard: int) -> dict[str, Any]:
+def missing(group: Group, shard: int, done: set[tuple[str, int, str]]) -> Task:
+    return group.name, shard, tuple(label for label, _ in group.rows if (group.name, shard, label) not in done)
+
+
+def shard_of(task: Task) -> dict[str, Any]:
     """Run one shard of a group: `SHARD` draws from its first seed on."""
+    name, shard, labels = task
     group = next(group for group in GROUPS if group.name == name)
     began, first = time.perf_counter(), FIRST_SEED + shard * SHARD
-    rows: dict[str, dict[str, Any]] = {
-        label: {"draws": 0, "held": 0, "errors": [], "widths": [], "failed": {}, "said": {}, "estimand": ""}
-        for label, _ in group.rows
-    }
+    empty = {"draws": 0, "held": 0, "errors": [], "widths": [], "failed": {}, "said": {}, "estimand": ""}
+    rows = {label: {**copy.deepcopy(empty), "code": CODES[name, label]} for label in labels}
     for seed in range(first, first + SHARD):
         made = group.draw(seed)
         problem = build(made.frame, made.question, seed=seed)
         for label, run in group.rows:
-            _add(rows[label], run, problem, made)
+            if label in rows:
+                _add(rows[label], run, problem, made, group)
     seconds = time.perf_counter() - began
-    return {"group": name, "shard": shard, "first_seed": first, "code": fingerprint(), "rows": rows, "seconds": seconds}
+    return {"group": name, "shard": shard, "first_seed": first, "rows": rows, "seconds": seconds}
 
 
-def _add(row: dict[str, Any], run: Run, problem: Problem, made: Simulated) -> None:
+def _add(row: dict[str, Any], run: Run, problem: Problem, made: Simulated, group: Group) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = run(problem)
+            told = cautioned(problem, found) if group.hard else found
     except CausalError as exc:
         row["failed"][exc.code] = row["failed"].get(exc.code, 0) + 1
         return
@@ -295,21 +317,43 @@ def _add(row: dict[str, Any], run: Run, problem: Problem, made: Simulated) -> No
     row["held"] += bool(found.ci_lower <= truth <= found.ci_upper)
     row["errors"].append(found.estimate - truth)
     row["widths"].append(found.ci_upper - found.ci_lower)
-    for words in said(found, problem):
+    for words in said(told, problem) if group.hard else ():
         row["said"][words] = row["said"].get(words, 0) + 1
 
 
 def said(found: Estimate, problem: Problem) -> set[str]:
-    """Return what a user is told: the method's notes and its failed diagnostics, numbers left out."""
+    """Return what a user of `co.estimate` is told: notes and failed diagnostics, numbers left out."""
     failed = [f"{name} fails" for name, check in found.diagnostics.items() if check.get("passed") is False]
     notes = [*found.notes, *(note.message for note in problem.notes if note.severity == "warning")]
     return {re.sub(r"\d[\d.,]*", "#", text) for text in [*notes, *failed]}
 
 
-def fingerprint() -> str:
-    files = sorted((ROOT / "shared/causal_orchestrator").rglob("*.py"))
-    kept = [f for f in files if f.parent.name in ("estimators", "numerics", "simulate") or f.name == "problem.py"]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in kept)).hexdigest()[:12]
+def code(group: Group, run: Run) -> str:
+    """Return the fingerprint of a row: its options and the code that its numbers, and on hard designs its words, rest on."""
+    keys = run.args[0] if run.func is _preferred else (run.args[0],)
+    options = {} if run.func is _preferred else run.args[1]
+    starts = [(f"{PACKAGE}.estimators.{estimators.ESTIMATORS[key].module}", "estimate") for key in keys]
+    starts += [(f"{PACKAGE}.selection", "select")] if run.func is _preferred else []
+    starts += [(f"{PACKAGE}.problem", "bootstrapped")] if options.get("se") == "bootstrap" else []
+    starts += [(f"{PACKAGE}.cautions", "cautioned")] if group.hard else []
+    return depends.fingerprint(ROOT / "shared", starts, f"{run.args}")
+
+
+def data(group: Group) -> str:
+    """Return the fingerprint of a group's first draw: what the methods are given, whatever code made it."""
+    made = group.draw(FIRST_SEED)
+    problem = build(made.frame, made.question, seed=FIRST_SEED)
+    arrays = [problem.outcome, problem.treatment, problem.covariates, problem.cluster, problem.weights, made.effect]
+    arrays += [problem.roles[role] for role in sorted(problem.roles)]
+    return hashlib.sha256(b"".join(np.asarray(a if a is not None else 0).tobytes() for a in arrays)).hexdigest()[:8]
+
+
+def codes(group: Group) -> dict[Label, str]:
+    drawn = data(group)
+    return {(group.name, label): f"{code(group, run)} {drawn}" for label, run in group.rows}
+
+
+CODES: dict[Label, str] = {at: its for group in GROUPS for at, its in codes(group).items()}
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -377,12 +421,11 @@ def report(lines: Sequence[Mapping[str, Any]]) -> str:
     plain = [(i, row) for i, row in enumerate(rows) if not row.group.hard]
     ran = {re.split(r"[(]", row.label)[0] for row in rows}
     absent = sorted(set(estimators.ESTIMATORS) - ran)
-    codes = ", ".join(sorted({str(line["code"]) for line in lines}))
     text = [
         "# Coverage of 95 % intervals",
         "",
-        f"Made by `python benchmarks/coverage.py` ({sum(row.draws for row in rows):,} intervals; code {codes}). The shards and their seeds "
-        "are in `coverage.jsonl`. Bias and its spread are in units of the outcome.",
+        f"Made by `python benchmarks/coverage.py` ({sum(row.draws for row in rows):,} intervals, all by the present code). "
+        "The shards, their seeds and each row's fingerprint of the code are in `coverage.jsonl`. Bias and its spread are in units of the outcome.",
         "",
         f"Where the assumptions hold: {len(plain)} rows, of which {len(bad)} have a rate other than 95 % by an exact binomial test "
         f"(Holm, {FAMILYWISE:.0%} over the table).",
