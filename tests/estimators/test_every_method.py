@@ -34,6 +34,8 @@ SUITED = {
     # Lagged outcomes pull units of different levels together, which differ for good in these data.
     "panel_matching": {"lagged_outcome": False},
     "cem": {"bins": 5, "bias_adjustment": True},
+    # The bandwidth of the ratio depends on the outcome's origin.
+    "rdd_fuzzy": {"sharpbw": True},
 }
 
 SLOW = {"quantile_effects", "causal_forest", "dose_response", "bsts", "network"}

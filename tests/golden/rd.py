@@ -36,6 +36,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fuzzy given bandwidth": {"fuzzy": "t", "h": 0.4},
     "fuzzy covariates": {"fuzzy": "t", "sharpbw": True, "covs": ["x0", "x1"]},
     "fuzzy clusters": {"fuzzy": "t", "sharpbw": True, "cluster": "g"},
+    "fuzzy ratio": {"fuzzy": "t"},
+    "fuzzy ratio, quadratic": {"fuzzy": "t", "p": 2},
+    "fuzzy ratio, two bandwidths": {"fuzzy": "t", "bwselect": "msetwo"},
+    "fuzzy ratio, covariates": {"fuzzy": "t", "covs": ["x0", "x1"]},
+    "fuzzy ratio, clusters": {"fuzzy": "t", "cluster": "g"},
+    "fuzzy one-sided": {"fuzzy": "s"},
 }
 
 
@@ -45,7 +51,14 @@ def data() -> pd.DataFrame:
     x = rng.standard_normal((N, 2))
     t = rng.random(N) < np.where(r >= 0, 0.8, 0.2)
     y = 3 + np.sin(2 * r) + 0.8 * t + 0.4 * (r >= 0) + 0.4 * x[:, 0] + 0.5 * rng.standard_normal(N)
-    columns = {"y": y, "t": t * 1.0, "above": (r >= 0) * 1.0, "r": r, "rounded": np.floor(r * 12) / 12}
+    columns = {
+        "y": y,
+        "t": t * 1.0,
+        "s": t * (r >= 0) * 1.0,
+        "above": (r >= 0) * 1.0,
+        "r": r,
+        "rounded": np.floor(r * 12) / 12,
+    }
     return pd.DataFrame({**columns, "x0": x[:, 0], "x1": x[:, 1], "g": np.arange(N) % 40 * 1.0})
 
 

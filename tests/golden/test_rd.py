@@ -33,17 +33,28 @@ OPTIONS = {
     "covariates": {"covariate_adjusted": True},
     "clusters": {},
     "mass points": {},
-    "fuzzy": {},
+    "fuzzy": {"sharpbw": True},
     "fuzzy given bandwidth": {"bandwidth": 0.4},
-    "fuzzy covariates": {"covariate_adjusted": True},
-    "fuzzy clusters": {},
+    "fuzzy covariates": {"covariate_adjusted": True, "sharpbw": True},
+    "fuzzy clusters": {"sharpbw": True},
+    "fuzzy ratio": {},
+    "fuzzy ratio, quadratic": {"polynomial": 2},
+    "fuzzy ratio, two bandwidths": {"bandwidth_rule": "msetwo"},
+    "fuzzy ratio, covariates": {"covariate_adjusted": True},
+    "fuzzy ratio, clusters": {},
+    "fuzzy one-sided": {},
 }
 
 
 @pytest.mark.parametrize("variant", OPTIONS)
 def test_estimates_errors_and_bandwidths_are_those_of_rdrobust(variant):
     wanted, fuzzy = GOLDEN[variant], variant.startswith("fuzzy")
-    question = {"treatment": "t" if fuzzy else "above", "outcome": "y", "covariates": ["x0", "x1"], "cutoff": 0.0}
+    question = {
+        "treatment": ("s" if "one-sided" in variant else "t") if fuzzy else "above",
+        "outcome": "y",
+        "covariates": ["x0", "x1"],
+        "cutoff": 0.0,
+    }
     question["running_variable"] = "rounded" if variant == "mass points" else "r"
     if "clusters" in variant:
         question["cluster"] = "g"

@@ -22,6 +22,7 @@ def estimate(
     bandwidth_rule: rd.Rule = "mserd",
     donut: float = 0.0,
     covariate_adjusted: bool = False,
+    sharpbw: bool = False,
 ) -> Estimate:
     """Estimate the effect of a treatment whose chance jumps where a running variable passes a cutoff.
 
@@ -34,11 +35,13 @@ def estimate(
     bandwidth : largest distance to the cutoff, in units of the running variable; chosen by `bandwidth_rule` if None.
     kernel : weight of a row by its distance.
     polynomial : order of the local polynomial, 0 to 4; the bias is estimated by one of one order more.
-    bandwidth_rule : as rdrobust names them: least mean squared error of the outcome's jump with one bandwidth (``mserd``), one for each
+    bandwidth_rule : as rdrobust names them: least mean squared error with one bandwidth (``mserd``), one for each
         side (``msetwo``), of both sides' sum (``msesum``), or combined (``msecomb1``, ``msecomb2``); ``cer…`` for least
-        coverage error (rdrobust's ``sharpbw``).
+        coverage error.
     donut : rows nearer to the cutoff than this are left out.
     covariate_adjusted : the question's covariates sharpen the estimate.
+    sharpbw : choose the bandwidth for the outcome's own jump; else, as rdrobust does, for the ratio of both, which
+        depends on the outcome's origin.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def estimate(
         whole, x, right = whole.take(kept), x[kept], right[kept]
     setting = rd_checks.Setting(
         x, right, whole.outcome, whole.treatment, whole.covariates[:, : None if covariate_adjusted else 0], whole.cluster,
-        p=polynomial, kernel=kernel, rule=bandwidth_rule, bandwidth=bandwidth,
+        p=polynomial, kernel=kernel, rule=bandwidth_rule, bandwidth=bandwidth, sharpbw=sharpbw,
     )  # fmt: skip
     found = rd_checks.effect(setting)
     level = problem.confidence_level

@@ -200,7 +200,8 @@ class _Constants:
 
 
 def _constants(
-    side: Side, *, order: int, derivative: int, bias_order: int, pilot: float, wide: float, regular: bool, kernel: Kernel
+    side: Side, *, order: int, derivative: int, bias_order: int, pilot: float, wide: float, regular: bool, kernel: Kernel,
+    fuzzy: bool,
 ) -> _Constants:  # fmt: skip
     """Return variance and bias of a derivative's estimate, from a pilot and a wider fit on one side."""
     near, weight = side.near(pilot, kernel)
@@ -209,8 +210,10 @@ def _constants(
     weighted = design * weight[:, None]
     inverse = _inverse(design.T @ weighted)
     beta = inverse @ weighted.T @ near.d
-    slopes = _slopes([(near, weight, design, inverse)], fuzzy=False)
-    form, *_ = _combination(beta[derivative], slopes, fuzzy=False)
+    slopes = _slopes([(near, weight, design, inverse)], fuzzy=fuzzy)
+    if fuzzy and not abs(beta[derivative, 1]) > 0:
+        raise DesignError("on a side of the cutoff the treatment does not vary near it, so no bandwidth can be chosen for the ratio; say sharpbw=True or give `bandwidth`", code="NO_VARIATION")  # fmt: skip
+    form, *_ = _combination(beta[derivative], slopes, fuzzy=fuzzy)
     spread = inverse @ _meat(near, weighted, _residuals(near, design @ beta) @ form, order + 1) @ inverse
     scaled = pilot ** np.arange(order + 1) * (inverse @ weighted.T @ (near.x / pilot) ** (order + 1))
     constant = float(scaled[derivative])
@@ -243,9 +246,12 @@ def _enough(x: Floats, order: int) -> None:
 
 
 def bandwidths(
-    left: Side, right: Side, *, p: int = 1, kernel: Kernel = "triangular", rule: Rule = "mserd"
+    left: Side, right: Side, *, p: int = 1, kernel: Kernel = "triangular", rule: Rule = "mserd", fuzzy: bool = False
 ) -> Bandwidths:
     """Return the bandwidths that minimise the mean squared error (or coverage error) at the cutoff.
+
+    Where `fuzzy`, the error is that of outcome over treatment, linearised on each side where its own fits lie (as
+    rdrobust has it), which depends on the outcome's origin; else that of the outcome.
 
     References
     ----------
@@ -256,7 +262,7 @@ def bandwidths(
     """
     shape = rule[3:]
     shapes = {"comb1": ("rd", "sum"), "comb2": ("rd", "two", "sum")}.get(shape, (shape,))
-    found = [_least_error(left, right, p, kernel, one) for one in shapes]
+    found = [_least_error(left, right, p, kernel, one, fuzzy=fuzzy) for one in shapes]
     h, b = (tuple(float(np.median(side) if shape == "comb2" else min(side)) for side in zip(*both, strict=True)) for both in zip(*found, strict=True))  # fmt: skip
     if rule.startswith("cer"):
         n = len(left.x) + len(right.x)
@@ -265,7 +271,9 @@ def bandwidths(
     return Bandwidths((h[0], h[1]), (b[0], b[1]))
 
 
-def _least_error(left: Side, right: Side, p: int, kernel: Kernel, shape: str) -> tuple[list[float], list[float]]:
+def _least_error(
+    left: Side, right: Side, p: int, kernel: Kernel, shape: str, *, fuzzy: bool
+) -> tuple[list[float], list[float]]:
     """Return the bandwidths h and b, left and right, of least mean squared error of the jump, the sum or each side."""
     x = np.concatenate([left.x, right.x])
     scale = float(np.std(x, ddof=1))
@@ -283,7 +291,7 @@ def _least_error(left: Side, right: Side, p: int, kernel: Kernel, shape: str) ->
 
     def best(order: int, derivative: int, bias_order: int, wide: list[float], *, regular: bool, floor: bool) -> list[float]:  # fmt: skip
         c = [
-            _constants(side, order=order, derivative=derivative, bias_order=bias_order, pilot=pilot, wide=w, regular=regular, kernel=kernel)
+            _constants(side, order=order, derivative=derivative, bias_order=bias_order, pilot=pilot, wide=w, regular=regular, kernel=kernel, fuzzy=fuzzy)
             for side, w in zip(pair, wide, strict=True)
         ]  # fmt: skip
         if any(s.variance <= 0 for s in c):

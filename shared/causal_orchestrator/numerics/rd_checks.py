@@ -28,7 +28,8 @@ MOST_COVARIATES = 20
 class Setting:
     """A discontinuity: distance to the cutoff `x` (n,), which rows are `right` of it, outcome, and choices.
 
-    `treatment` is None in a sharp design; `adjust` are covariates (n, k) that sharpen the estimate.
+    `treatment` is None in a sharp design; `adjust` are covariates (n, k) that sharpen the estimate; `sharpbw` chooses
+    a fuzzy design's bandwidth for the outcome's own jump instead of the ratio.
     """
 
     x: Floats
@@ -41,6 +42,7 @@ class Setting:
     kernel: rd.Kernel = "triangular"
     rule: rd.Rule = "mserd"
     bandwidth: float | None = None
+    sharpbw: bool = False
 
     def only(self, rows: NDArray[np.bool_]) -> Setting:
         """Return the setting on some of its rows."""
@@ -90,10 +92,10 @@ def distances(sample: Sample, *, bandwidth: float | None, polynomial: int, donut
 
 
 def effect(setting: Setting, widths: rd.Bandwidths | None = None) -> rd.Jump:
-    """Estimate the effect at the cutoff, with bandwidths chosen for the outcome where none are given.
+    """Estimate the effect at the cutoff, with bandwidths chosen where none are given.
 
-    In a fuzzy design the bandwidths are those of the outcome's own jump: the ratio's would depend on the outcome's
-    origin.
+    As rdrobust does, those of a fuzzy design are chosen for the ratio, unless `sharpbw` is set or the treatment is the
+    same for all on one side.
 
     Raises
     ------
@@ -105,18 +107,29 @@ def effect(setting: Setting, widths: rd.Bandwidths | None = None) -> rd.Jump:
     if min(counts) < LEAST:
         raise DesignError(f"{counts[0]} rows lie left and {counts[1]} right of the cutoff; each side needs {LEAST}", code="NO_UNITS_NEAR_CUTOFF")  # fmt: skip
     fuzzy = setting.treatment is not None
-    spread = setting.adjust.std(axis=0)
-    covariates = (setting.adjust - setting.adjust.mean(axis=0))[:, spread > 0] / spread[spread > 0]
-    responses = [(setting.outcome - setting.outcome.mean())[:, None], covariates]
-    if setting.treatment is not None:
-        responses.insert(1, setting.treatment[:, None])
-    left, right = rd.sides(setting.x, setting.right, np.column_stack(responses), setting.cluster)
+    left, right = _responses(setting, centred=True)
     if widths is None and setting.bandwidth is not None:
         widths = rd.Bandwidths((setting.bandwidth,) * 2, (setting.bandwidth,) * 2)
     if widths is None:
-        pair = (left.without_treatment(), right.without_treatment()) if fuzzy else (left, right)
-        widths = rd.bandwidths(*pair, p=setting.p, kernel=setting.kernel, rule=setting.rule)
+        ratio = fuzzy and not setting.sharpbw and all(np.ptp(side.d[:, 1]) > 0 for side in (left, right))
+        pair = _responses(setting, centred=False) if ratio else (left, right)
+        if fuzzy and not ratio:
+            pair = (left.without_treatment(), right.without_treatment())
+        widths = rd.bandwidths(*pair, p=setting.p, kernel=setting.kernel, rule=setting.rule, fuzzy=ratio)
     return rd.jump(left, right, widths, p=setting.p, kernel=setting.kernel, fuzzy=fuzzy)
+
+
+def _responses(setting: Setting, *, centred: bool) -> tuple[rd.Side, rd.Side]:
+    """Return both sides with outcome, treatment (of a fuzzy design) and covariates, centred and scaled or as they are."""
+    spread = setting.adjust.std(axis=0)
+    covariates, scale = setting.adjust[:, spread > 0], spread[spread > 0]
+    outcome = setting.outcome
+    if centred:
+        outcome, covariates = outcome - outcome.mean(), (covariates - covariates.mean(axis=0)) / scale
+    responses = [outcome[:, None], covariates]
+    if setting.treatment is not None:
+        responses.insert(1, setting.treatment[:, None])
+    return rd.sides(setting.x, setting.right, np.column_stack(responses), setting.cluster)
 
 
 def summary(found: rd.Jump, level: float) -> dict[str, Any]:
