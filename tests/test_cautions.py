@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 import causal_orchestrator as co
-from causal_orchestrator.numerics.balance import heaviest_share, moments_apart
+from causal_orchestrator.numerics.balance import heaviest_share, moments_apart, prognosis_apart
 from causal_orchestrator.numerics.inference import effective_clusters
 
 EXACT = 1e-12  # sums of small integers
@@ -136,3 +136,55 @@ def test_a_curve_that_does_not_matter_or_cannot_be_fitted_is_not_told() -> None:
     assert straight.diagnostics["prognosis"]["value"] < straight.diagnostics["prognosis"]["threshold"]
     few = co.estimate("ipw", kang_schafer(80, wrong=True), OBSERVED)
     assert "prognosis" not in few.diagnostics
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("entropy_balancing", {}), ("overlap_weighting", {}), ("ols", {}), ("regression_adjustment", {"estimand": "ATT"})],
+)
+def test_a_method_that_is_right_in_one_way_only_says_that_its_line_bends(method: str, options: dict[str, str]) -> None:
+    said = [
+        any("misses a curve" in note for note in co.estimate(method, kang_schafer(1_000, wrong=wrong), OBSERVED, **options).notes)
+        for wrong in (True, False)
+    ]  # fmt: skip
+    assert said == [True, False]
+
+
+def test_what_bends_and_is_apart_is_measured_by_hand() -> None:
+    """The treated have x = ±1, the controls x = ±½, y = x²: the arms differ by 3/4 and by nothing that is linear."""
+    x = np.concatenate([np.tile([-1.0, 1.0], 100), np.tile([-0.5, 0.5], 100)])
+    x = np.concatenate([x, np.tile(np.linspace(-2, 2, 50), 2)])  # as many of either arm at other places
+    arm = np.concatenate([np.arange(400) < 200, np.arange(100) < 50])
+    found = prognosis_apart(x[:, None], x**2, arm, np.where(np.arange(500) < 400, 1.0, 0.0))
+    assert found is not None
+    assert found.bent == pytest.approx(0.75, abs=1e-8)
+    assert found.straight == pytest.approx(0.0, abs=1e-8)
+
+
+def test_false_alarms_of_a_missed_curve_are_rare() -> None:
+    """In 60 draws of a line, a twentieth suspected by chance alone, the binomial 99.9 % limit is 10."""
+    alarms = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((300, 3))
+        t = rng.random(300) < special.expit(x[:, 0])
+        y = x.sum(axis=1) + t + rng.standard_normal(300)
+        # Weights that balance nothing are the worst case: what is linear must not count.
+        found = prognosis_apart(x, y, t, np.ones(300))
+        assert found is not None
+        alarms += abs(found.bent) > found.chance
+    assert alarms <= 10
+
+
+def test_coarse_cells_say_what_they_leave_apart_unless_it_was_taken_off() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((1_000, 2))
+    t = (rng.random(1_000) < special.expit(x @ [1.0, 1.0])) * 1.0
+    frame = pd.DataFrame(x, columns=["a", "b"]).assign(t=t, y=3 * x.sum(axis=1) + rng.standard_normal(1_000))
+    asked = co.Question(treatment="t", outcome="y", covariates=["a", "b"])
+    coarse = co.estimate("cem", frame, asked, bins=3)
+    assert any("cells are coarse" in note for note in coarse.notes)
+    assert abs(coarse.estimate - coarse.diagnostics["coarse cells"]["value"]) < 0.3 * coarse.estimate
+    adjusted = co.estimate("cem", frame, asked, bins=3, bias_adjustment=True)
+    assert "coarse cells" not in adjusted.diagnostics
+    assert not [n for n in co.estimate("ipw", frame, asked).notes if "cells" in n]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from causal_orchestrator.estimators import ESTIMATORS, resolve
 from causal_orchestrator.numerics.balance import (
     BALANCED,
+    Prognosis,
     effective_sample_size,
     heaviest_share,
     moments_apart,
@@ -24,6 +25,7 @@ from causal_orchestrator.question import shown
 CLUSTERED = ("clustered", "CR1", "of units")
 ENOUGH_CLUSTERS = 40.0  # from about so many CR1 with t(G - 1) is close to its level
 MATTERS = 0.5  # standard errors by which an interval that leaves it out covers 92 % instead of 95 %
+CELLS = ("stratification", "cem")  # compare within cells, whose covariates still vary
 HEAVY = 10.0  # times its share that the heaviest hundredth of an arm may weigh
 
 
@@ -101,17 +103,32 @@ def _weighing(problem: Problem, estimate: Estimate) -> dict[str, dict[str, Any]]
 
 def _prognosis(problem: Problem, estimate: Estimate, weights: NDArray[np.float64]) -> dict[str, dict[str, Any]]:
     """Say whether what a method leaves apart would matter; one that learns the outcome makes up for it."""
-    if ESTIMATORS[resolve(estimate.method)].nuisances == "learned" or not estimate.std_error:
+    key, error = resolve(estimate.method), estimate.std_error
+    if ESTIMATORS[key].nuisances == "learned" or not error:
         return {}
     apart = prognosis_apart(problem.covariates, problem.outcome, problem.treatment == 1, weights)
     if apart is None:
         return {}
-    value, chance = apart
-    limit = max(MATTERS * estimate.std_error, chance)
-    told: dict[str, Any] = {"value": abs(value), "threshold": limit, "detail": "what bends in the controls' outcome (squares and products of covariates) and differs between the weighted arms"}  # fmt: skip
-    if abs(value) >= limit:
-        told["note"] = f"by a regression with squares and products of the covariates the arms still differ by {value:.3g} without any treatment ({abs(value) / estimate.std_error:.1f} standard errors): the model misses a curve or an interaction; see aipw"  # fmt: skip
-    return {"prognosis": told}
+    limit = max(MATTERS * error, apart.chance)
+    told: dict[str, Any] = {"value": abs(apart.bent), "threshold": limit, "detail": "what bends in the outcome (squares, products and hinges of covariates) and differs between the weighted arms"}  # fmt: skip
+    if abs(apart.bent) >= limit:
+        told["note"] = f"by a regression with squares, products and hinges of the covariates the arms still differ by {apart.bent:.3g} without any treatment ({abs(apart.bent) / error:.1f} standard errors): the model misses a curve or an interaction; see aipw"  # fmt: skip
+    return {"prognosis": told} | (_coarse(problem, estimate, weights, apart) if key in CELLS else {})
+
+
+def _coarse(
+    problem: Problem, estimate: Estimate, weights: NDArray[np.float64], apart: Prognosis
+) -> dict[str, dict[str, Any]]:
+    """Say whether cells are too coarse; nothing where a regression within them has already been taken off."""
+    treated, error = problem.treatment == 1, estimate.std_error or np.nan
+    means = [weights[side] @ problem.outcome[side] / weights[side].sum() for side in (treated, ~treated)]
+    if not np.isclose(means[0] - means[1], estimate.estimate, rtol=1e-6, atol=1e-9):
+        return {}
+    limit = max(error, apart.noise)
+    told: dict[str, Any] = {"value": abs(apart.straight), "threshold": limit, "detail": "what the outcome goes along with covariates and differs between the arms within cells"}  # fmt: skip
+    if abs(apart.straight) >= limit:
+        told["note"] = f"the cells are coarse: within them the covariates still set the arms apart by {apart.straight:.3g} without any treatment ({abs(apart.straight) / error:.1f} standard errors); take finer ones, adjust within them, or see aipw"  # fmt: skip
+    return {"coarse cells": told}
 
 
 def _smallest(problem: Problem, estimate: Estimate) -> str:

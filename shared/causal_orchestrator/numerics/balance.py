@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from causal_orchestrator.numerics.linear import least_squares
+from causal_orchestrator.numerics.linear import covariance, least_squares
 from causal_orchestrator.numerics.mestimation import inverse
 
 Floats = NDArray[np.float64]
@@ -21,6 +22,8 @@ MOST_ROWS = 20_000  # that are read for squares and products
 MOST_COLUMNS = 20  # whose products are formed; of more, the squares alone
 ROWS_PER_COLUMN = 5
 ALPHA = 0.01  # that chance alone sets any square or product of an arm apart
+SUSPECT = 0.05  # that it sets what bends in the outcome apart
+KNOTS = (0.1, 0.5, 0.9)  # quantiles of a covariate at which its line may bend
 
 
 def standardized_differences(covariates: Floats, treated: NDArray[np.bool_], weights: Floats | None = None) -> Floats:
@@ -101,37 +104,82 @@ def moments_apart(covariates: Floats, treated: NDArray[np.bool_], weights: Float
     return float(apart[worst]), float(chance), tuple(dict.fromkeys(pairs[worst]))
 
 
+@dataclass(frozen=True)
+class Prognosis:
+    """What the weighted arms differ by in the outcome that their covariates predict, treated minus controls.
+
+    bent, chance : what is not linear in the covariates, in units of the outcome, and what chance exceeds in a
+        twentieth of samples.
+    straight, noise : what is linear in them, and the same of the noise in its coefficients.
+    """
+
+    bent: float
+    chance: float
+    straight: float
+    noise: float
+
+
 def prognosis_apart(
     covariates: Floats, outcome: Floats, treated: NDArray[np.bool_], weights: Floats
-) -> tuple[float, float] | None:
-    """Return how far the weighted arms differ in what bends in the outcome that controls of their covariates have.
+) -> Prognosis | None:
+    """Return how far the weighted arms differ in the outcome that a regression with bends predicts, effects apart.
 
-    The outcome of controls is regressed on covariates, their squares and products, and what is linear in the covariates
-    is taken off; rows are read as by `moments_apart`.
+    The outcome is regressed on the arm, the covariates in each arm, and what bends in both: squares, products, and
+    hinges at three quantiles of each covariate. If the weights mean what the method needs, or the outcome is linear,
+    what bends does not differ beyond chance: the error of its coefficients (HC1), and that of the arms' means of it,
+    beyond what goes with the covariates, which weights balance. The difference is the one between the estimate and
+    a doubly robust one with this regression (a directed specification test in the sense of Hausman). Rows are read
+    as by `moments_apart`.
 
     Returns
     -------
-    value, chance
-        Treated minus controls, in units of the outcome, and what chance exceeds in a hundredth of samples; None
-        where there is nothing to multiply, or too few controls for the regression.
+    Prognosis
+        None where there is nothing to multiply, or too few rows for the regression.
 
     References
     ----------
-    Stuart, Lee & Leacy (2013), https://doi.org/10.1016/j.jclinepi.2013.01.013
+    Hausman (1978), https://doi.org/10.2307/1913827; Stuart, Lee & Leacy (2013),
+    https://doi.org/10.1016/j.jclinepi.2013.01.013; Robins & Rotnitzky (2001) on the two ways to be right.
     """
     rows = slice(0, MOST_ROWS)
     x, y, arm, w = covariates[rows], outcome[rows], treated[rows], weights[rows]
-    products, pairs = _products(x)
-    linear = np.column_stack([np.ones(len(x)), x - x.mean(axis=0)])
-    design = np.column_stack([linear, products])
-    if not pairs or (~arm).sum() < ROWS_PER_COLUMN * design.shape[1]:
+    centred = x - x.mean(axis=0)
+    linear = np.column_stack([np.ones(len(x)), centred])
+    own = np.column_stack([arm, arm[:, None] * centred])
+    bends = _bends(x, most=len(x) // ROWS_PER_COLUMN - 2 * linear.shape[1])
+    if bends is None:
         return None
-    expected = design @ least_squares(design[~arm], y[~arm]).coefficients
-    bent = least_squares(linear, expected).residuals
+    bends = bends - linear @ (inverse(linear.T @ linear) @ (linear.T @ bends))
+    fit = least_squares(np.column_stack([linear, own, bends]), y)
+    joint = covariance(fit, "hc1")
     shares = [np.where(side, w, 0.0) / w[side].sum() for side in (arm, ~arm)]
-    value = float((shares[0] - shares[1]) @ bent)
-    error = np.sqrt(sum((share**2) @ (bent - share @ bent) ** 2 for share in shares))
-    return value, float(stats.norm.isf(ALPHA / 2) * error)
+    at = {"straight": np.arange(1, linear.shape[1]), "bent": np.arange(2 * linear.shape[1], fit.design.shape[1])}
+    apart = {name: (shares[0] - shares[1]) @ fit.design[:, places] for name, places in at.items()}
+    value = {name: float(apart[name] @ fit.coefficients[places]) for name, places in at.items()}
+    noise = {name: float(apart[name] @ joint[np.ix_(places, places)] @ apart[name]) for name, places in at.items()}
+    predicted = bends @ fit.coefficients[at["bent"]]
+    drawn = sum(_drawn(predicted[side], linear[side], share[side]) for side, share in zip((arm, ~arm), shares, strict=True))  # fmt: skip
+    critical = float(stats.norm.isf(SUSPECT / 2))
+    return Prognosis(value["bent"], critical * np.sqrt(noise["bent"] + drawn), value["straight"], critical * np.sqrt(noise["straight"]))  # fmt: skip
+
+
+def _drawn(predicted: Floats, linear: Floats, share: Floats) -> float:
+    """Return the variance of a weighted mean of what is left of `predicted` by a weighted regression on `linear`."""
+    weighted = linear * np.abs(share)[:, None]
+    left = predicted - linear @ (inverse(weighted.T @ linear) @ (weighted.T @ predicted))
+    return float((share**2) @ left**2)
+
+
+def _bends(covariates: Floats, *, most: int) -> Floats | None:
+    """Return squares, products and hinges (n, m), the hinges left out where m would be beyond `most`; None if still."""
+    products, pairs = _products(covariates)
+    spread = covariates.std(axis=0)
+    z = (covariates - covariates.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    curved = sorted({a for a, b in pairs if a == b})
+    hinges = [np.maximum(z[:, j] - knot, 0.0) for j in curved for knot in np.quantile(z[:, j], KNOTS)]
+    if not pairs or len(pairs) > most:
+        return None
+    return products if len(pairs) + len(hinges) > most else np.column_stack([products, *hinges])
 
 
 def _products(covariates: Floats) -> tuple[Floats, list[tuple[int, int]]]:
