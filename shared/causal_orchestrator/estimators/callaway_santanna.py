@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import DesignError, InputError, NotApplicable
+from causal_orchestrator.numerics import cross_sections
 from causal_orchestrator.numerics.inference import influence_covariance
 from causal_orchestrator.numerics.linear import independent_columns
 from causal_orchestrator.numerics.logit import fit_logit
@@ -47,7 +48,8 @@ def estimate(
     Assumes parallel trends given the covariates (their values in the earlier of the two periods compared), no
     anticipation beyond `anticipation` periods, and overlap of cohorts and controls in the covariates. The standard
     errors come from influence functions of units, clustered where a cluster is declared. Units not seen in every
-    period are left out.
+    period are left out. Without a unit rows are repeated cross-sections: it is
+    also assumed that who is sampled does not change over time.
 
     Parameters
     ----------
@@ -67,7 +69,8 @@ def estimate(
     Raises
     ------
     NotApplicable
-        If units are seen several times in a period (``REPEATED_ROWS``).
+        If units are seen several times in a period (``REPEATED_ROWS``), or for cross-sections without the time of
+        first treatment (``NEEDS_FIRST_TREATED``).
     DesignError
         As `numerics.panel.layout`; without controls (``NO_CONTROLS``) or a period before treatment (``NO_PRE_PERIOD``);
         if a cohort is separated from its controls by the covariates (``POSITIVITY``).
@@ -95,7 +98,10 @@ def estimate(
 
 @dataclass(frozen=True)
 class _Data:
-    """Units (N,) by periods (T,), all seen throughout: `outcome` (N, T), `covariates` (N, T, p), `weights` (N, T)."""
+    """Units (N,) by periods (T,), all seen throughout: `outcome` (N, T), `covariates` (N, T, p), `weights` (N, T).
+
+    Of repeated cross-sections rows are units with one column, seen at `time` (N,).
+    """
 
     outcome: Floats
     covariates: Floats
@@ -103,7 +109,7 @@ class _Data:
     weights: Floats
     cluster: NDArray[np.int64]
     periods: Floats
-    labels: tuple[str, ...]
+    time: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,9 +125,11 @@ class _Cell:
 
 def _data(problem: Problem) -> tuple[_Data, list[str]]:
     roles = problem.roles
-    panel = layout(unit=roles.get("unit"), time=roles.get("time"), treatment=problem.treatment, first_treated=roles.get("first_treated"))  # fmt: skip
+    if roles.get("unit") is None:
+        return _cross_sections(problem)
+    panel = layout(unit=roles["unit"], time=roles.get("time"), treatment=problem.treatment, first_treated=roles.get("first_treated"))  # fmt: skip
     if panel.repeated:
-        raise NotApplicable("units must be seen once in a period; repeated cross-sections are not handled", code="REPEATED_ROWS")  # fmt: skip
+        raise NotApplicable("units must be seen once in a period; for repeated cross-sections name no unit, or name it as the cluster", code="REPEATED_ROWS")  # fmt: skip
     outcome, notes = panel.wide(problem.outcome), []
     seen = ~np.isnan(outcome).any(axis=1)
     early = panel.first == 0
@@ -143,10 +151,35 @@ def _data(problem: Problem) -> tuple[_Data, list[str]]:
             weights[keep] / weights[keep].mean(),
             np.unique(cluster, return_inverse=True)[1].astype(np.int64),
             panel.periods,
-            tuple(label for label, kept in zip(panel.labels, keep, strict=True) if kept),
         ),
         notes,
     )
+
+
+def _cross_sections(problem: Problem) -> tuple[_Data, list[str]]:
+    first_treated = problem.roles.get("first_treated")
+    if first_treated is None:
+        raise NotApplicable("the method needs a unit, or for repeated cross-sections the column first_treated", code="NEEDS_FIRST_TREATED")  # fmt: skip
+    every = np.arange(problem.n)
+    panel = layout(unit=every, time=problem.roles.get("time"), treatment=problem.treatment, first_treated=first_treated)
+    keep = panel.first[panel.unit] != 0
+    notes = ["rows are repeated cross-sections" + ("" if problem.cluster is None else ", clustered")]
+    if not keep.all():
+        notes.append(f"{int((~keep).sum())} rows treated from the first period on are left out")
+    if not np.isfinite(panel.first[keep]).any():
+        raise DesignError("no treated cohort is seen before and after its start", code="NO_PRE_PERIOD")
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    cluster = every if problem.cluster is None else problem.cluster
+    data = _Data(
+        problem.outcome[keep, None],
+        problem.covariates[keep, None, :],
+        panel.first[keep],
+        weights[keep, None] / weights[keep].mean(),
+        np.unique(cluster[keep], return_inverse=True)[1].astype(np.int64),
+        panel.periods,
+        panel.time[keep],
+    )
+    return data, notes
 
 
 # --- one cohort, one period -----------------------------------------------------------------------------------------
@@ -169,7 +202,9 @@ def _cohort(data: _Data, g: int, control: str, base_period: str, anticipation: i
         others = np.isinf(data.first)
         if control == "not_yet_treated":
             others = others | ((data.first > max(t, base) + anticipation) & ~treated)
-        if others.any():
+        if data.time is not None:
+            cells += _contrast(data, g, t, treated, others, data.time == t, data.time == base, score)
+        elif others.any():
             cells.append(_compare(data, g, t, base, treated, others, score))
     return cells
 
@@ -186,6 +221,33 @@ def _compare(data: _Data, g: int, t: int, base: int, treated: Mask, others: Mask
     full = np.zeros(len(treated))
     full[index] = influence * len(treated) / len(index)
     return _Cell(g, t, value, full, len(index))
+
+
+def _contrast(
+    data: _Data, g: int, t: int, treated: Mask, others: Mask, now: Mask, then: Mask, score: str
+) -> list[_Cell]:
+    """Return ATT(g, t) of two cross-sections; none where a cohort or the controls have no rows in one of them."""
+    index = np.flatnonzero((treated | others) & (now | then))
+    x = data.covariates[index, 0]
+    spread = x.std(axis=0) if len(index) else np.ones(x.shape[1])
+    x = np.column_stack([np.ones(len(index)), (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)])
+    on, after, weights = treated[index].astype(np.float64), now[index].astype(np.float64), data.weights[index, 0]
+    for cell in ((on == d) & (after == s) for d in (0, 1) for s in (0, 1)):
+        if not cell.any():
+            return []
+        x = x[:, independent_columns(x[cell])]
+    found = cross_sections.att(
+        data.outcome[index, 0],
+        treated=on,
+        after=after,
+        x=x,
+        weights=weights,
+        propensity=None if score == "reg" else cross_sections.Propensity(*_odds(x, on, weights)),
+        regress=score != "ipw",
+    )
+    full = np.zeros(len(treated))
+    full[index] = found.influence * len(treated) / len(index)
+    return [_Cell(g, t, found.value, full, len(index))]
 
 
 def _att(change: Floats, treated: Floats, x: Floats, weights: Floats, score: str) -> tuple[float, Floats]:
@@ -298,7 +360,7 @@ def _finish(
         estimand=AGGREGATES[how],
         estimates=[overall.value],
         covariance=variance,
-        inference="influence function" + (", clustered" if problem.question.cluster else " of units"),
+        inference="influence function" + _source(problem, data),
         diagnostics=_pre_trends(data, cells, anticipation),
         details={"aggregation": how, "control_group": controls, "n_units": len(data.first), **_dynamic(data, cells)},
         notes=(*notes, *_small(data)),
@@ -309,8 +371,15 @@ def _finish(
     return replace(found, rows=rows, n=data.outcome.size, n_treated=treated)
 
 
+def _source(problem: Problem, data: _Data) -> str:
+    clustered = problem.cluster is not None if data.time is not None else bool(problem.question.cluster)
+    return ", clustered" if clustered else " of units" if data.time is None else " of rows"
+
+
 def _covariance(data: _Data, parts: Sequence[_Average]) -> Floats:
-    return influence_covariance(np.column_stack([p.influence for p in parts]), data.cluster)
+    """Return the mean square of the influence, without a small-sample factor, as `did` and csdid have it."""
+    groups = int(data.cluster.max()) + 1
+    return influence_covariance(np.column_stack([p.influence for p in parts]), data.cluster) * (groups - 1) / groups
 
 
 def _rows(problem: Problem, data: _Data, parts: Sequence[_Average]) -> list[EffectRow]:
