@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from causal_orchestrator import estimators
-from causal_orchestrator.numerics import learners, nuisance
+from causal_orchestrator.numerics import guided, learners, nuisance
 from causal_orchestrator.problem import build
 from causal_orchestrator.simulate import SIMULATIONS
 
@@ -43,13 +43,13 @@ def test_a_large_table_names_its_learner(monkeypatch):
 def test_a_surface_is_exact_for_a_quadratic_form():
     _, x = drawn(6_000)
     target = 2 + x[:, 0] - 3 * x[:, 1] * x[:, 2] + x[:, 3] ** 2
-    found = learners.second_order(x[::2], target[::2], None)(x[1::2])
+    found = guided.surface(x[::2], target[::2], None)(x[1::2])
     assert np.sqrt(np.mean((found - target[1::2]) ** 2)) < 10 * RIDGED * target.std()
 
 
 def test_a_surface_of_few_rows_is_a_plane():
     _, x = drawn(400)
-    predict = learners.second_order(x, x[:, 0] * x[:, 1] + x[:, 2], None)
+    predict = guided.surface(x, x[:, 0] * x[:, 1] + x[:, 2], None)
     inside = np.clip(x[:, :], 0.2, 0.8)
     middle = (predict(inside[:200]) + predict(inside[200:])) / 2
     np.testing.assert_allclose(predict((inside[:200] + inside[200:]) / 2), middle, atol=1e-12)
@@ -58,22 +58,54 @@ def test_a_surface_of_few_rows_is_a_plane():
 def test_a_surface_of_more_rows_than_it_may_cost_takes_some(monkeypatch):
     rng, x = drawn(40_000)
     target = x[:, 0] * x[:, 1] + 0.1 * rng.standard_normal(len(x))
-    whole = learners.second_order(x, target, None)(x)
-    monkeypatch.setattr(learners, "SURFACE_WORK", 2e6)  # twenty terms: 5,000 rows
-    some = learners.second_order(x, target, None)(x)
+    whole = guided.surface(x, target, None)(x)
+    monkeypatch.setattr(guided, "WORK", 1e7)  # 36 terms: 7,700 rows
+    some = guided.surface(x, target, None)(x)
     assert not np.array_equal(some, whole)
     assert np.sqrt(np.mean((some - x[:, 0] * x[:, 1]) ** 2)) < 0.02
 
 
 def test_a_surface_takes_weights_for_repeated_rows(monkeypatch):
-    monkeypatch.setattr(learners, "SURFACE_WINSOR", 0.0)
-    rng, x = drawn(2_000)
-    x[-2:] = np.array([[0.0], [1.0]])  # the bounds stand in both samples, and columns are centred anew
-    target, weights = rng.random(len(x)), rng.integers(1, 4, len(x))
-    monkeypatch.setattr(learners, "SURFACE_RIDGE", 0.0)
-    weighted = learners.second_order(x, target, weights.astype(float))(x)
-    repeated = learners.second_order(np.repeat(x, weights, axis=0), np.repeat(target, weights), None)(x)
+    for name, value in {"WINSOR": 0.0, "RIDGE": 0.0, "KNOTS": ()}.items():  # knots are quantiles of the table's rows
+        monkeypatch.setattr(guided, name, value)
+    rng, x = drawn(4_000)
+    target, weights = x[:, 0] * x[:, 1] + 0.1 * rng.random(len(x)), rng.integers(1, 4, len(x))
+    weighted = guided.surface(x, target, weights.astype(float))(x)
+    repeated = guided.surface(np.repeat(x, weights, axis=0), np.repeat(target, weights), None)(x)
     np.testing.assert_allclose(weighted, repeated, atol=RESAMPLED)
+
+
+def test_noise_is_told_by_its_mean():
+    rng, x = drawn(20_000)
+    target = 3 + rng.standard_normal(len(x))
+    found = learners.fit("guided_boosting", x, target, None, kind="mean", seed=0)(x)
+    assert found.std() < 0.03
+    assert abs(found.mean() - target.mean()) < 0.01
+
+
+def test_arms_have_slopes_of_their_own():
+    rng, x = drawn(40_000)
+    arm = rng.integers(0, 3, len(x))
+    truth = np.column_stack([x[:, 0], 1 + x[:, 0] + 2 * x[:, 1], -x[:, 2]])
+    target = truth[np.arange(len(x)), arm] + 0.1 * rng.standard_normal(len(x))
+    shared = guided.share(x, np.arange(len(x)) % 2, arm, None)
+    found = guided.held_out_by_level(shared, 0, target, kind="mean", seed=0)
+    assert np.abs(found - truth[::2]).mean() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["mean", "probability"])
+@pytest.mark.parametrize("only", [None, 1])
+def test_what_is_shared_changes_no_number(kind, only):
+    rng, x = drawn(8_000)
+    arm, ones = rng.integers(0, 2, len(x)), np.ones(len(x))
+    target = (rng.random(len(x)) < x[:, 0]) * 1.0
+    rows = arm == only if only is not None else ones > 0
+    shared = guided.share(x, rng.integers(0, 3, len(x)), arm, ones)
+    kept, made = (
+        guided.held_out(shared, 1, target, rows=rows, weights=weights, kind=kind, seed=0)
+        for weights in (ones, ones.copy())
+    )
+    np.testing.assert_allclose(kept, made, atol=RESAMPLED)
 
 
 @pytest.mark.parametrize("constant", [0, 2])
@@ -82,7 +114,7 @@ def test_a_surface_bears_columns_that_say_nothing_or_the_same(constant):
     x[:, constant] = 1.0
     x[:, 3] = x[:, 1] > 0.5
     x[:, 1] = 2 * x[:, 3]
-    found = learners.second_order(x, x[:, 3] + 1, None)(x)
+    found = guided.surface(x, x[:, 3] + 1, None)(x)
     np.testing.assert_allclose(found, x[:, 3] + 1, atol=RIDGED)
 
 

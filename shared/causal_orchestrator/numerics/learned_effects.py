@@ -34,11 +34,16 @@ class Fitter(Protocol):
     def __call__(self, target: Floats, rows: Rows, weights: Floats | None = None) -> Floats: ...  # noqa: D102
 
 
-def fitter(sample: Sample, how: Recipe | None) -> Fitter:
-    """Return the fit of a target on the covariates; `how` None is least squares on all rows without cross-fitting."""
+def fitter(sample: Sample, how: Recipe | None, found: Nuisances) -> Fitter:
+    """Return the fit of a target on the covariates, on the folds of nuisances found by the same recipe.
+
+    Parameters
+    ----------
+    how : None is least squares on all rows without cross-fitting.
+    """
     if how is None:
         return _least_squares(sample)
-    cross = nuisance.cross_fitter(sample, how, seed=sample.seed)
+    cross = nuisance.cross_fitter(sample, how, seed=sample.seed, shared=found.shared)
 
     def fit(target: Floats, rows: Rows, weights: Floats | None = None) -> Floats:
         combined = _product(sample.weights, weights)
@@ -140,11 +145,11 @@ Learner = Callable[[Sample, Nuisances, Recipe | None, Floats], Floats]
 LEARNERS: dict[str, Learner] = {
     "t_learner": lambda sample, found, how, scores: t_learner(sample, found),
     "s_learner": lambda sample, found, how, scores: s_learner(sample, found, how),
-    "x_learner": lambda sample, found, how, scores: x_learner(sample, found, fitter(sample, how)),
+    "x_learner": lambda sample, found, how, scores: x_learner(sample, found, fitter(sample, how, found)),
     "r_learner": lambda sample, found, how, scores: r_learner(
-        sample, found, None if how is None else fitter(sample, how)
+        sample, found, None if how is None else fitter(sample, how, found)
     ),
-    "dr_learner": lambda sample, found, how, scores: dr_learner(scores, fitter(sample, how)),
+    "dr_learner": lambda sample, found, how, scores: dr_learner(scores, fitter(sample, how, found)),
 }
 
 

@@ -8,7 +8,6 @@ run on one thread. Those in `JOINT` learn the outcome in all arms at once, with 
 from __future__ import annotations
 
 import importlib
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import linalg, special
 
 from causal_orchestrator.errors import NotApplicable
+from causal_orchestrator.numerics import guided
 
 Floats = NDArray[np.float64]
 Predictor = Callable[[Floats], Floats]
@@ -33,18 +33,7 @@ BOOSTING = {
 }  # fmt: skip
 # One ensemble for all arms needs small leaves, to tell the arms apart where one of them is rare.
 JOINT_BOOSTING = {**BOOSTING, "min_samples_leaf": 5, "l2_regularization": 0.0}
-# Large steps and leaves: a pass over many rows is dear, and leaves hold enough of them.
-GUIDED_BOOSTING = {
-    "max_iter": 100, "learning_rate": 0.3, "max_leaf_nodes": 63, "max_bins": 64, "min_samples_leaf": 20,
-    "early_stopping": True, "n_iter_no_change": 4, "validation_fraction": 0.15,
-}  # fmt: skip
-GUIDED_PROBABILITY = {**GUIDED_BOOSTING, "min_samples_leaf": 50, "l2_regularization": 1.0}
 JOINT = frozenset({"joint_boosting", "guided_boosting", "bart"})
-SURFACE_WORK = 4e10  # rows times squared terms that a surface may cost; rows between are left out
-SURFACE_SHARE = 50  # rows for each term, so that the surface fits the rows that it has seen hardly better than others
-SURFACE_WINSOR = 0.001  # there are many rows; products matter most in the corners
-SURFACE_BLOCK = 20_000  # rows expanded at once
-SURFACE_RIDGE = 1e-6  # of the average squared term: indicators are their own squares
 BART_TREES, BART_START, BART_BURNED, BART_KEPT = 100, 5, 200, 200  # trees; draws grown from the root, dropped, kept
 FOREST = {"n_estimators": 200, "min_samples_leaf": 10, "max_features": "sqrt", "max_samples": 0.7}
 SETTLED = 1e-7  # change of the linear predictor; far below the noise of a learner
@@ -89,7 +78,7 @@ def fit(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind: T
     if name == "bart":
         return _bart(x, target, weights, kind=kind, seed=seed)
     if name == "guided_boosting":
-        return _guided(x, target, weights, kind=kind, seed=seed)
+        return guided.fit(x, target, weights, kind=kind, seed=seed)
     if name in ("boosting", "joint_boosting", "forest"):
         return _trees(name, x, target, weights, kind=kind, seed=seed)
     ridge = ridge_regression if kind == "mean" else ridge_logit
@@ -202,63 +191,6 @@ def _predictor(model: Any, kind: Target) -> Predictor:
     if kind == "probability":
         return lambda new: np.asarray(model.predict_proba(new)[:, 1])
     return lambda new: np.asarray(model.predict(new))
-
-
-def _guided(x: Floats, target: Floats, weights: Floats | None, *, kind: Target, seed: int) -> Predictor:
-    """Boost trees that see a surface beside the columns: trees need many splits for a slope, and miss pure products."""
-    from sklearn import ensemble
-
-    surface = second_order(x, target, weights)
-    if kind == "probability":
-        model = ensemble.HistGradientBoostingClassifier(**GUIDED_PROBABILITY, random_state=seed)
-    else:
-        model = ensemble.HistGradientBoostingRegressor(**GUIDED_BOOSTING, random_state=seed)
-    predict = _predictor(model.fit(np.column_stack([x, surface(x)]), target, sample_weight=weights), kind)
-    return lambda new: predict(np.column_stack([new, surface(new)]))
-
-
-def second_order(x: Floats, target: Floats, weights: Floats | None) -> Predictor:
-    """Fit least squares on columns, their squares and products; on columns alone where rows are few for all terms.
-
-    Columns are standardised and winsorised. Of very many rows every k-th enters, so that the cost is bounded.
-
-    References
-    ----------
-    Box & Wilson (1951), https://doi.org/10.1111/j.2517-6161.1951.tb00067.x
-    """
-    p = x.shape[1]
-    first, second = np.triu_indices(p)
-    if min(len(x), SURFACE_WORK / (p + len(first)) ** 2) < SURFACE_SHARE * (p + len(first)):
-        first, second = first[:0], second[:0]
-    every = math.ceil(len(x) * (p + len(first)) ** 2 / SURFACE_WORK)
-    x, target, weights = x[::every], target[::every], None if weights is None else weights[::every]
-    bounded, level = _bounded(x), float(np.average(target, weights=weights))
-    gram = np.zeros((p + len(first) + 2,) * 2)
-    for start in range(0, len(x), SURFACE_BLOCK):
-        block = slice(start, start + SURFACE_BLOCK)
-        z = bounded(x[block])
-        terms = np.column_stack([np.ones(len(z)), z, z[:, first] * z[:, second], target[block] - level])
-        terms *= 1.0 if weights is None else np.sqrt(weights[block])[:, None]
-        gram += terms.T @ terms
-    moments, cross = gram[:-1, :-1], gram[:-1, -1]
-    beta = linalg.solve(moments + SURFACE_RIDGE * np.trace(moments) / len(moments) * np.eye(len(moments)), cross, assume_a="pos")  # fmt: skip
-    products = np.zeros((p, p))
-    products[first, second] = beta[p + 1 :]
-
-    def predict(new: Floats) -> Floats:
-        z = bounded(new)
-        return np.asarray(level + beta[0] + z @ beta[1 : p + 1] + np.einsum("ij,ij->i", z @ products, z))
-
-    return predict
-
-
-def _bounded(x: Floats) -> Predictor:
-    """Return what brings columns within the quantiles of `x` (columns of which it would leave one value, as they are)."""
-    low, high = np.quantile(x, [SURFACE_WINSOR, 1 - SURFACE_WINSOR], axis=0)
-    low, high = np.where(high > low, low, -np.inf), np.where(high > low, high, np.inf)
-    centre, scale = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    return lambda new: np.asarray((np.clip(new, low, high) - centre) / scale)
 
 
 def _bart(x: Floats, target: Floats, weights: Floats | None, *, kind: Target, seed: int) -> Predictor:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from causal_orchestrator.numerics import guided
 from causal_orchestrator.numerics import learners as library
 from causal_orchestrator.numerics.folds import folds
 from causal_orchestrator.numerics.linear import least_squares
@@ -31,7 +32,7 @@ Codes = NDArray[np.int64]
 SMALL, LARGE = 2_000, 100_000  # rows below and from which other folds, repetitions and learners serve
 WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
 RIDGE = 1e-9  # makes equal learners share equally
-CODE_VERSION = 3  # part of the key of stored nuisances; grows when the numbers change
+CODE_VERSION = 4  # part of the key of stored nuisances; grows when the numbers change
 
 
 class Sample(Protocol):
@@ -81,6 +82,7 @@ class Nuisances:
     fold : shape (R, n)
         The fold whose complement the row's prediction was learned on.
     learners : which learner (or mixture) serves each function, with its share.
+    shared : what guided trees for further targets share with these, on the first repetition's folds; never stored.
     """
 
     kind: Literal["parametric", "learned"]
@@ -90,6 +92,7 @@ class Nuisances:
     treatment: Floats
     fold: Codes
     learners: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    shared: guided.Shared | None = field(default=None, repr=False)
 
     @property
     def e(self) -> Floats:
@@ -118,8 +121,8 @@ def recipe(
     """Return the recipe for n rows, the options given apart.
 
     Below `SMALL` rows smooth learners, ten folds and five repetitions; then boosting is stacked with them, on five folds.
-    From `LARGE` rows one learner, ``guided_boosting``, on two folds: what more of them would add is far below the
-    standard error, and the time would grow faster than the rows.
+    From `LARGE` rows one learner, ``guided_boosting``, on two folds (see `numerics.guided`): more learners would cost more
+    time than the surface and the trees together.
     """
     chosen = tuple(learners) if learners else _default_learners(n)
     return Recipe(chosen, folds or (10 if n < SMALL else 5 if n < LARGE else 2), repeats or (5 if n < SMALL else 1))
@@ -179,17 +182,18 @@ def learned(sample: Sample, how: Recipe) -> Nuisances:
         treatment=np.concatenate([turn.treatment for turn in rounds]),
         fold=np.concatenate([turn.fold for turn in rounds]),
         learners=mixed,
+        shared=rounds[0].shared,
     )
 
 
 def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
-    x, t, y = sample.covariates, sample.treatment, sample.outcome
+    t, y = sample.treatment, sample.outcome
     n, levels = len(y), len(sample.treatment_levels)
     fold = folds(t if levels else np.zeros(n), how.folds, seed=seed, cluster=sample.cluster)
     kind: library.Target = "probability" if sample.outcome_kind == "binary" else "mean"
     centre, scale = (0.0, 1.0) if kind == "probability" else (float(y.mean()), float(y.std()) or 1.0)
     target = (y - centre) / scale
-    cross = _CrossFit(_seen(x, how), sample.weights, fold, how.learners, seed)
+    cross = _crossing(sample, how, fold, seed)
     by_level, by_level_shares = cross.by_level(target, t, levels, kind=kind)
     used = {f"outcome at {k}": shares for k, shares in enumerate(by_level_shares)}
     if levels:
@@ -204,18 +208,22 @@ def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
         propensity = np.zeros((n, 0))
         fitted, used["treatment"] = cross((t - t.mean()) / (t.std() or 1.0), kind="mean")
         expected = t.mean() + (t.std() or 1.0) * fitted
-    return Nuisances("learned", propensity[None], (centre + scale * by_level)[None], (centre + scale * outcome)[None], expected[None], fold[None], used)  # fmt: skip
+    return Nuisances("learned", propensity[None], (centre + scale * by_level)[None], (centre + scale * outcome)[None], expected[None], fold[None], used, cross.shared)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _CrossFit:
-    """Out-of-fold predictions of a target, short-stacked over the learners; `seen` are each one's features."""
+    """Out-of-fold predictions of a target, short-stacked over the learners; `seen` are each one's features.
+
+    `shared` is what guided trees see in the place of features.
+    """
 
     seen: Mapping[str, Floats]
     weights: Floats | None
     fold: Codes
     learners: tuple[str, ...]
     seed: int
+    shared: guided.Shared | None = None
 
     def __call__(
         self, target: Floats, *, kind: library.Target, rows: NDArray[np.bool_] | None = None
@@ -258,13 +266,16 @@ class _CrossFit:
         x, out = self.seen[name], np.zeros(len(target))
 
         def turn(k: int) -> None:
+            if name == "guided_boosting" and self.shared is not None:
+                out[self.fold == k] = guided.held_out(self.shared, k, target, rows=rows, weights=self.weights, kind=kind, seed=self.seed)  # fmt: skip
+                return
             into, held = rows & (self.fold != k), self.fold == k
             if not into.any():
                 into = rows
             weights = None if self.weights is None else self.weights[into]
             out[held] = library.fit(name, x[into], target[into], weights, kind=kind, seed=self.seed)(x[held])
 
-        self._each_fold(turn)
+        _each_fold(self.fold, turn)
         return out
 
     def _jointly(self, name: str, target: Floats, codes: Floats, levels: int, kind: library.Target) -> Floats:
@@ -273,6 +284,9 @@ class _CrossFit:
         arms = np.asarray(codes[:, None] == np.arange(1, levels), dtype=np.float64)
 
         def turn(k: int) -> None:
+            if name == "guided_boosting" and self.shared is not None:
+                out[self.fold == k] = guided.held_out_by_level(self.shared, k, target, kind=kind, seed=self.seed)
+                return
             into, held = self.fold != k, np.flatnonzero(self.fold == k)
             weights = None if self.weights is None else self.weights[into]
             both = np.column_stack([x[into], arms[into]])
@@ -282,18 +296,19 @@ class _CrossFit:
                 new[:, x.shape[1] :] = np.arange(1, levels) == level
                 out[held, level] = predict(new)
 
-        self._each_fold(turn)
+        _each_fold(self.fold, turn)
         return out
 
-    def _each_fold(self, turn: Callable[[int], None]) -> None:
-        """Run `turn` for each fold; folds of many rows side by side, each on one thread, so that no number changes."""
-        count = int(self.fold.max()) + 1
-        if len(self.fold) < LARGE:
-            for k in range(count):
-                turn(k)
-            return
-        with ThreadPoolExecutor(min(count, cores()), initializer=threadpool_limits, initargs=(1,)) as threads:
-            list(threads.map(turn, range(count)))
+
+def _each_fold(fold: Codes, turn: Callable[[int], None]) -> None:
+    """Run `turn` for each fold; folds of many rows side by side, each on one thread, so that no number changes."""
+    count = int(fold.max()) + 1
+    if len(fold) < LARGE:
+        for k in range(count):
+            turn(k)
+        return
+    with ThreadPoolExecutor(min(count, cores()), initializer=threadpool_limits, initargs=(1,)) as threads:
+        list(threads.map(turn, range(count)))
 
 
 def cores() -> int:
@@ -301,16 +316,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _seen(x: Floats, how: Recipe) -> dict[str, Floats]:
-    return {name: library.features(name, x) for name in how.learners}
+def _crossing(sample: Sample, how: Recipe, fold: Codes, seed: int, shared: guided.Shared | None = None) -> _CrossFit:
+    seen = {name: library.features(name, sample.covariates) for name in how.learners}
+    if "guided_boosting" in how.learners and shared is None:
+        arm = np.zeros(len(fold), dtype=np.int64) if not sample.treatment_levels else sample.treatment.astype(np.int64)
+        shared = guided.share(sample.covariates, fold, arm, sample.weights, each=lambda turn: _each_fold(fold, turn))
+    return _CrossFit(seen, sample.weights, fold, how.learners, seed, shared)
 
 
-def cross_fitter(sample: Sample, how: Recipe, *, seed: int) -> _CrossFit:
-    """Return the cross-fitting of `sample` on its covariates, for further targets (balance, subgroups)."""
+def cross_fitter(sample: Sample, how: Recipe, *, seed: int, shared: guided.Shared | None = None) -> _CrossFit:
+    """Return the cross-fitting of `sample` on its covariates, for further targets (balance, subgroups).
+
+    Parameters
+    ----------
+    shared : that of nuisances learned by the same recipe and seed; made anew if None.
+    """
     t = sample.treatment
     strata = t if sample.treatment_levels else np.zeros(len(t))
     fold = folds(strata, how.folds, seed=seed, cluster=sample.cluster)
-    return _CrossFit(_seen(sample.covariates, how), sample.weights, fold, how.learners, seed)
+    return _crossing(sample, how, fold, seed, shared)
 
 
 def cross_fit_propensity(cross: _CrossFit, codes: Floats, levels: int) -> tuple[Floats, dict[str, float]]:
