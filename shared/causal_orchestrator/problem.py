@@ -30,6 +30,7 @@ from causal_orchestrator.numerics.inference import (
 )
 from causal_orchestrator.numerics.influence import multiplier_bootstrap
 from causal_orchestrator.numerics.linear import independent_columns
+from causal_orchestrator.numerics.logit import Link, fit_probit
 from causal_orchestrator.numerics.nuisance import Nuisances
 from causal_orchestrator.question import Filter, Question, shown
 from causal_orchestrator.results import Diagnostic, Effect, EffectRow, Note, finite
@@ -347,6 +348,19 @@ def influence_tells_all(problem: Problem, estimate: Estimate) -> bool:
         return False
     error = math.sqrt(influence_covariance(estimate.influence[:, :1], problem.cluster)[0, 0])
     return abs(error / estimate.std_error - 1) < FINITE_SAMPLE
+
+
+def probit(problem: Problem) -> Link:
+    """Return a probit of the treatment on the covariates.
+
+    Raises
+    ------
+    NotApplicable
+        If the treatment has more than two levels (``NEEDS_TWO_LEVELS``).
+    """
+    if problem.treatment_kind != "binary":
+        raise NotApplicable("propensity='probit' needs a treatment of two levels", code="NEEDS_TWO_LEVELS")
+    return fit_probit(nuisance.with_intercept(problem.covariates), problem.treatment, problem.weights)
 
 
 def _ratios(problem: Problem, means: Floats, covariance: Floats) -> list[dict[str, Any]]:

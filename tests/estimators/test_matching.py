@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels
+from statsmodels.api import Probit
 
 import causal_orchestrator as co
 
@@ -60,3 +61,31 @@ def test_among_equal_rows_the_outcome_does_not_choose(options):
     assert abs(values.mean()) < 4 * spread / np.sqrt(len(values))
     # A chi-squared with eleven degrees of freedom stays within these factors but once in a thousand.
     assert 0.5 < (errors.mean() / spread) < 2
+
+
+# The same manual, examples 1 and 2 of `teffects ipw` with a probit; its variance has n where ours has n - 1.
+@pytest.mark.parametrize(("estimand", "effect", "error"), [("ATE", -230.6886, 25.81524), ("ATT", -225.1773, 23.66458)])
+def test_weighting_by_a_probit_has_the_estimate_and_error_of_stata(births, estimand, effect, error):
+    question = {**SMOKING, "covariates": PSMATCH}
+    found = co.estimate("ipw", births, question, propensity="probit", estimand=estimand)
+    assert found.estimate == pytest.approx(effect, abs=PRINTED)
+    assert found.std_error * np.sqrt((found.n - 1) / found.n) == pytest.approx(error, abs=PRINTED)
+
+
+@pytest.mark.parametrize("distance", ["ps", "logit_ps"])
+def test_matching_on_a_probit_is_matching_on_what_statsmodels_fits(births, distance):
+    design = pd.get_dummies(births[PSMATCH], drop_first=True, dtype=float)
+    fit = Probit((births["mbsmoke"] == "smoker") * 1, design.assign(one=1.0)).fit(disp=0, tol=1e-12)
+    line = fit.fittedvalues if distance == "logit_ps" else fit.predict()
+    question = {**SMOKING, "covariates": PSMATCH}
+    found = co.estimate("psm", births, question, propensity="probit", distance=distance, caliper=None)
+    own = co.estimate("psm", births.assign(line=line), {**SMOKING, "covariates": ["line"]}, distance="mahalanobis")
+    assert found.estimate == pytest.approx(own.estimate, rel=1e-9)
+
+
+def test_a_probit_has_two_levels_and_settles(births):
+    with pytest.raises(co.NotApplicable, match="two levels"):
+        co.estimate("ipw", births.assign(mbsmoke=births["medu"] // 6), {**SMOKING, "covariates": ["mage"]}, propensity="probit")  # fmt: skip
+    apart = births.assign(x=(births["mbsmoke"] == "smoker") * 10.0 + births["mage"] % 7)
+    with pytest.raises(co.EstimationError, match="did not settle"):
+        co.estimate("ipw", apart, {**SMOKING, "covariates": ["x"]}, propensity="probit")

@@ -12,7 +12,7 @@ from causal_orchestrator.numerics.balance import weighting_diagnostics
 from causal_orchestrator.numerics.inference import influence_covariance
 from causal_orchestrator.numerics.nuisance import with_intercept
 from causal_orchestrator.numerics.weighting import WeightedMeans, weighted_means
-from causal_orchestrator.problem import Estimate, Problem, conclude
+from causal_orchestrator.problem import Estimate, Problem, conclude, probit
 
 Floats = NDArray[np.float64]
 
@@ -27,10 +27,11 @@ def estimate(
     trim: float = 0.0,
     stabilized: bool = True,
     normalized: bool = True,
+    propensity: Literal["logit", "probit"] = "logit",
 ) -> Estimate:
-    """Estimate the effect by inverse-probability weighting with a logit propensity.
+    """Estimate the effect by inverse-probability weighting with a logit or probit propensity.
 
-    Assumes no unmeasured confounding, overlap and a right propensity model. Standard errors stack the logit's
+    Assumes no unmeasured confounding, overlap and a right propensity model. Standard errors stack the propensity's
     estimating equations under the means' and so account for the estimated propensity.
 
     Parameters
@@ -39,9 +40,12 @@ def estimate(
         of the rows kept, and a note says how many.
     stabilized : multiply weights by the arm's share. With normalised weights this changes the weights' scale alone.
     normalized : weights sum to one in each arm (Hájek), else Horvitz–Thompson.
+    propensity : the model of the treatment; ``probit`` for two levels.
 
     Raises
     ------
+    NotApplicable
+        If a probit is asked for with more than two levels (``NEEDS_TWO_LEVELS``).
     DesignError
         If more than a hundredth of the rows have an estimated propensity of zero (``POSITIVITY``) and are not trimmed.
 
@@ -51,9 +55,12 @@ def estimate(
     """
     if not 0 <= trim < 0.5:
         raise InputError(f"trim must lie in [0, 0.5), found {trim}", code="OPTION_INVALID", details={"option": "trim"})
+    link = probit(problem) if propensity == "probit" else None
     probability = problem.parametric().propensity[0]
+    if link is not None:
+        probability = np.column_stack([1 - link.probability, link.probability])
     inside = (probability >= trim) & (probability <= 1 - trim)
-    kept = inside.all(axis=1)
+    kept = np.asarray(inside.all(axis=1))
     impossible = int((probability[kept] < UNDERFLOW).any(axis=1).sum())
     if impossible > FEW * problem.n:
         raise DesignError("some rows have an estimated propensity of zero: there is no overlap; use trim or overlap_weighting", code="POSITIVITY")  # fmt: skip
@@ -71,6 +78,7 @@ def estimate(
             sampling=problem.weights,
             kept=kept,
             normalized=normalized,
+            link=link,
         )
         for level in (range(1, len(problem.treatment_levels)) if estimand == "ATT" else (1,))
     ]

@@ -12,10 +12,11 @@ from scipy import special
 from causal_orchestrator.errors import DesignError, InputError, NotApplicable
 from causal_orchestrator.numerics.balance import weighting_diagnostics
 from causal_orchestrator.numerics.linear import least_squares
+from causal_orchestrator.numerics.logit import Link
 from causal_orchestrator.numerics.matching import Matches, local_covariance, match, match_once
 from causal_orchestrator.numerics.mestimation import inverse
 from causal_orchestrator.numerics.nuisance import with_intercept
-from causal_orchestrator.problem import Estimate, Problem, conclude
+from causal_orchestrator.problem import Estimate, Problem, conclude, probit
 
 Floats = NDArray[np.float64]
 Distance = Literal["logit_ps", "ps", "mahalanobis"]
@@ -38,6 +39,7 @@ def estimate(
     distance_tolerance: float = 0.0,
     bias_adjustment: bool = False,
     variance: StandardError | None = None,
+    propensity: Literal["logit", "probit"] = "logit",
 ) -> Estimate:
     """Estimate the effect by nearest-neighbour matching.
 
@@ -46,7 +48,8 @@ def estimate(
 
     Parameters
     ----------
-    distance : difference of the logit propensity, of the propensity, or Mahalanobis' in the covariates.
+    distance : difference of the propensity's linear predictor (``logit_ps``), of the propensity, or Mahalanobis' in the
+        covariates.
     caliper : largest distance of a match, in standard deviations of the logit propensity (or of `distance`'s own
         scale); ``auto`` is 0.2 for propensities and none for Mahalanobis. Units without a match are left out and a
         note says how many.
@@ -58,6 +61,7 @@ def estimate(
     bias_adjustment : add the difference of a linear outcome regression between unit and match (Abadie & Imbens 2011).
     variance : ``abadie_imbens_2006`` takes the propensity as known; ``homoskedastic`` does too, with one variance for all
         rows, from the matched differences (the default of Sekhon's Matching).
+    propensity : the model of the treatment.
 
     Raises
     ------
@@ -73,7 +77,8 @@ def estimate(
     https://doi.org/10.1002/pst.433.
     """
     _check(problem, estimand=estimand, distance=distance, replace=replace, ratio=ratio)
-    coordinates = _coordinates(problem, distance)
+    link = probit(problem) if propensity == "probit" else None
+    coordinates = _coordinates(problem, distance, link)
     width = CALIPER if caliper == "auto" and distance != "mahalanobis" else None if caliper == "auto" else caliper
     limit = None if width is None else width * (1.0 if distance == "mahalanobis" else float(coordinates.std(ddof=1)))
     treated = problem.treatment == 1
@@ -102,7 +107,7 @@ def estimate(
     difference = imputed[:, 1] - imputed[:, 0]
     value = float(difference[target].mean())
     pieces = _Pieces(
-        problem, coordinates, target, difference, used, squared, pairs, value, estimand, NEIGHBOURS[distance]
+        problem, coordinates, target, difference, used, squared, pairs, value, estimand, NEIGHBOURS[distance], link
     )
     kind = variance or ("abadie_imbens_2006" if distance == "mahalanobis" else "abadie_imbens_2016")
     found_variance, inference = _variance(pieces, kind) if replace else _paired(pieces)
@@ -135,6 +140,7 @@ class _Pieces:
     value: float
     estimand: str
     neighbours: int
+    link: Link | None
 
 
 def _check(problem: Problem, *, estimand: str, distance: str, replace: bool, ratio: int) -> None:
@@ -148,16 +154,17 @@ def _check(problem: Problem, *, estimand: str, distance: str, replace: bool, rat
         raise InputError("replace=False is for ATT or ATC, ratio 1 and a propensity distance", code="OPTION_INVALID", details={"option": "replace"})  # fmt: skip
 
 
-def _coordinates(problem: Problem, distance: Distance) -> Floats:
+def _coordinates(problem: Problem, distance: Distance, link: Link | None) -> Floats:
     if distance == "mahalanobis":
         x = problem.covariates - problem.covariates.mean(axis=0)
         values, vectors = np.linalg.eigh(np.cov(x, rowvar=False).reshape(x.shape[1], -1))
         real = values > 1e-10 * values.max()
         return np.asarray(x @ vectors[:, real] / np.sqrt(values[real]))
-    propensity = problem.parametric().propensity[0, :, 1]
+    propensity = problem.parametric().propensity[0, :, 1] if link is None else link.probability
     if distance == "ps":
         return propensity[:, None]
-    return np.asarray(special.logit(np.clip(propensity, 1e-12, 1 - 1e-12))[:, None])
+    line = special.logit if link is None else special.ndtri
+    return np.asarray(line(np.clip(propensity, 1e-12, 1 - 1e-12))[:, None])
 
 
 def _matches(
@@ -220,9 +227,10 @@ def _for_estimated_propensity(pieces: _Pieces) -> float:
     """Return what the estimated logit adds to the variance (Abadie & Imbens 2016, theorem 2)."""
     problem, line = pieces.problem, pieces.coordinates
     x = with_intercept(problem.covariates)
-    e = problem.parametric().propensity[0, :, 1]
-    density = e * (1 - e)
-    information = inverse((x * density[:, None]).T @ x)
+    link = pieces.link
+    e = problem.parametric().propensity[0, :, 1] if link is None else link.probability
+    density = e * (1 - e) if link is None else link.slope
+    information = inverse((x * (density**2 / (e * (1 - e)))[:, None]).T @ x)
     covariances, level = np.zeros((2, problem.n, x.shape[1])), np.zeros((2, problem.n))
     for arm in (0, 1):
         rows = problem.treatment == arm

@@ -1,4 +1,4 @@
-"""Logistic regression by iteratively reweighted least squares, binary and multinomial."""
+"""Logistic regression by iteratively reweighted least squares, binary and multinomial; probit for two levels."""
 
 from __future__ import annotations
 
@@ -86,6 +86,52 @@ def _ascend(x: Floats, target: Floats, w: Floats, beta: Floats, step: Floats) ->
 
 def _deviance(predictor: Floats, target: Floats, w: Floats) -> float:
     return float(2 * (w @ (np.logaddexp(0.0, predictor) - target * predictor)))
+
+
+@dataclass(frozen=True)
+class Link:
+    """A fitted propensity of two levels: `probability` (n,), and its derivative (n,) by the linear predictor.
+
+    `score` and `curvature` (n,) are the first derivative of each row's log likelihood by the predictor and minus the
+    second, by which the coefficients' influence is told.
+    """
+
+    probability: Floats
+    slope: Floats
+    score: Floats
+    curvature: Floats
+
+
+def fit_probit(design: Floats, target: Floats, weights: Floats | None = None) -> Link:
+    """Fit P(target = 1) = Φ(design @ coefficients) by maximum likelihood (Newton's method).
+
+    Parameters
+    ----------
+    design : shape (n, k)
+        Regressors, the intercept among them; columns that repeat earlier ones are left out.
+    target : shape (n,), 0/1.
+
+    Raises
+    ------
+    EstimationError
+        If the iterations do not settle, as where the arms are separated (``NOT_CONVERGED``).
+    """
+    kept = independent_columns(design)
+    x = design[:, kept] / (np.linalg.norm(design[:, kept], axis=0) / np.sqrt(len(target)))
+    w = np.ones(len(target)) if weights is None else weights
+    sign = 2 * target - 1
+    beta = np.zeros(len(kept))
+    for _ in range(MAX_STEPS):
+        predictor = x @ beta
+        # The inverse Mills ratio by logarithms: far out both its parts vanish.
+        ratio = sign * np.exp(-(predictor**2) / 2 - np.log(2 * np.pi) / 2 - special.log_ndtr(sign * predictor))
+        curvature = ratio * (ratio + predictor)
+        step = np.linalg.lstsq((x * (w * curvature)[:, None]).T @ x, x.T @ (w * ratio), rcond=None)[0]
+        if np.abs(x @ step).max() < TOLERANCE:
+            slope = np.exp(-(predictor**2) / 2) / np.sqrt(2 * np.pi)
+            return Link(np.asarray(special.ndtr(predictor)), slope, ratio, curvature)
+        beta = beta + step / max(1.0, float(np.abs(x @ step).max()) / 5)
+    raise EstimationError("the probit did not settle; the covariates may separate the arms, which the logit bears", code="NOT_CONVERGED")  # fmt: skip
 
 
 def fit_multinomial(design: Floats, codes: Floats, levels: int, weights: Floats | None = None) -> Floats:

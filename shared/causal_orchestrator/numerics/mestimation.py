@@ -22,12 +22,13 @@ def least_squares_influence(design: Floats, residuals: Floats, weights: Floats) 
 
 
 def glm_influence(design: Floats, residuals: Floats, slope: Floats, weights: Floats) -> Floats:
-    """Return the influence (n, k) of a generalised linear model with canonical link.
+    """Return the influence (n, k) of a generalised linear model.
 
     Parameters
     ----------
     residuals, slope : shape (n,)
-        Outcome minus mean, and derivative of the mean with respect to the linear predictor.
+        Outcome minus mean, and derivative of the mean with respect to the linear predictor (canonical link); else the
+        first derivative of the log likelihood by the predictor, and minus the second.
     """
     information = (design * (weights * slope)[:, None]).T @ design / len(design)
     return np.asarray((design * (weights * residuals)[:, None]) @ inverse(information))

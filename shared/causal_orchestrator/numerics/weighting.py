@@ -1,4 +1,4 @@
-"""Contrasts of weighted means whose weights come from a fitted logit, with stacked standard errors."""
+"""Contrasts of weighted means whose weights come from a fitted logit or probit, with stacked standard errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from causal_orchestrator.numerics.mestimation import multinomial_influence
+from causal_orchestrator.numerics.logit import Link
+from causal_orchestrator.numerics.mestimation import glm_influence, multinomial_influence
 
 Floats = NDArray[np.float64]
 Target = Literal["ATE", "ATT", "ATC", "ATO"]
@@ -67,13 +68,14 @@ def weighted_means(
     sampling: Floats | None = None,
     kept: NDArray[np.bool_] | None = None,
     normalized: bool = True,
+    link: Link | None = None,
 ) -> WeightedMeans:
     """Estimate the arms' mean outcomes in the target population.
 
     Parameters
     ----------
     design : shape (n, k)
-        Regressors of the logit that gave `probability`.
+        Regressors of the logit that gave `probability`, or of the `link` of two levels that did.
     kept : shape (n,), optional
         Rows that enter the means (trimming); the logit was fitted on all rows.
     normalized : weights sum to one within each arm (Hájek), else Horvitz–Thompson.
@@ -88,7 +90,11 @@ def weighted_means(
     balancing = w * balancing_weights(codes, probability, target, level)
     if kept is not None:
         balancing = np.where(kept, balancing, 0.0)
-    fitted = multinomial_influence(design, codes, probability, w)
+    if link is None:
+        fitted, stretch = multinomial_influence(design, codes, probability, w), np.ones(n)
+    else:
+        fitted = glm_influence(design, link.score, link.curvature, w)
+        stretch = link.slope / np.maximum(link.probability * (1 - link.probability), np.finfo(np.float64).tiny)
     if not normalized:
         size = w * _tilt(probability, target, level) * (1.0 if kept is None else kept)
     means, influence = np.zeros(levels), np.zeros((n, levels))
@@ -98,6 +104,8 @@ def weighted_means(
         means[arm] = (mine @ outcome) / n / total
         residual = mine * (outcome - means[arm]) if normalized else mine * outcome - size * means[arm]
         graded = mine * (outcome - means[arm]) if normalized else mine * outcome
-        slopes = [design.T @ (graded * _log_slope(probability, target, level, arm, a)) / n for a in range(1, levels)]
+        slopes = [
+            design.T @ (graded * stretch * _log_slope(probability, target, level, arm, a)) / n for a in range(1, levels)
+        ]
         influence[:, arm] = (residual + fitted @ np.concatenate(slopes)) / total
     return WeightedMeans(means, influence, balancing)
