@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causal_orchestrator.estimators import ESTIMATORS, resolve
+from causal_orchestrator.estimators import ESTIMATORS, choices, resolve
 from causal_orchestrator.numerics.balance import (
     BALANCED,
     Prognosis,
@@ -24,6 +24,7 @@ from causal_orchestrator.question import shown
 # Words with which `inference` says that errors are those of clusters.
 CLUSTERED = ("clustered", "CR1", "of units")
 ENOUGH_CLUSTERS = 40.0  # from about so many CR1 with t(G - 1) is close to its level
+CARES = "; se='cr2' takes care of it"
 MATTERS = 0.5  # standard errors by which an interval that leaves it out covers 92 % instead of 95 %
 CELLS = ("stratification", "cem")  # compare within cells, whose covariates still vary
 HEAVY = 10.0  # times its share that the heaviest hundredth of an arm may weigh
@@ -41,7 +42,8 @@ def cautioned(problem: Problem, estimate: Estimate) -> Estimate:
 
 
 def _few_clusters(problem: Problem, estimate: Estimate) -> dict[str, dict[str, Any]]:
-    if problem.cluster is None or not estimate.std_error or not any(word in estimate.inference for word in CLUSTERED):
+    clustered = any(word in estimate.inference for word in CLUSTERED) and "CR2" not in estimate.inference
+    if problem.cluster is None or not estimate.std_error or not clustered:
         return {}
     moved = _moved(problem, estimate)
     known = np.isfinite(moved)
@@ -54,9 +56,10 @@ def _few_clusters(problem: Problem, estimate: Estimate) -> dict[str, dict[str, A
     if value < ENOUGH_CLUSTERS:
         margin = estimate.std_error * critical_value(estimate.confidence_level, max(value - 1, 1.0))
         wider = f"{estimate.estimate - margin:.4g} to {estimate.estimate + margin:.4g}"
+        offers = "cr2" in choices(resolve(estimate.method), "se")
         told["note"] = (
             f"few clusters: {detail}, and clustered standard errors tend to be too small below {ENOUGH_CLUSTERS:.0f}; "
-            f"with as many degrees of freedom as that the interval runs from {wider} (a wild cluster bootstrap or CR2 would tell more)"
+            f"with as many degrees of freedom as that the interval runs from {wider}{CARES if offers else ''}"
         )
     return {"effective clusters": told}
 

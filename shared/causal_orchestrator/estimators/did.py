@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import InputError, NotApplicable
-from causal_orchestrator.numerics.panel import Panel, layout, two_way, within
+from causal_orchestrator.numerics.linear import CR2, Errors, bias_reduced, few_degrees, least_squares
+from causal_orchestrator.numerics.panel import Panel, TwoWay, layout, nested, two_way, within
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
 
-_SOURCE = {"cluster": "CR1 clustered, t", "hc1": "HC1, t", "classical": "classical, t"}
+_SOURCE = {"cluster": "CR1 clustered, t", "cr2": CR2, "hc1": "HC1, t", "classical": "classical, t"}
+
+MOST_INDICATORS = 1_000  # of units, as columns of a regression
 
 
-def estimate(problem: Problem, *, se: Literal["cluster", "hc1", "classical"] | None = None) -> Estimate:
+def estimate(problem: Problem, *, se: Literal["cluster", "cr2", "hc1", "classical"] | None = None) -> Estimate:
     """Estimate the effect on the treated by two-way fixed effects; with two groups and two times, 2×2 differences.
 
     Assumes parallel trends and no anticipation; where units start at different times also that the effect is the same
@@ -27,7 +30,8 @@ def estimate(problem: Problem, *, se: Literal["cluster", "hc1", "classical"] | N
 
     Parameters
     ----------
-    se : ``cluster`` (default: the declared cluster, else the unit), ``hc1`` (default for repeated cross-sections, whose
+    se : ``cluster`` (default: the declared cluster, else the unit), ``cr2`` (the same, bias-reduced, with Satterthwaite's
+        degrees of freedom, for few clusters), ``hc1`` (default for repeated cross-sections, whose
         rows are independent) or ``classical``.
 
     Returns
@@ -48,12 +52,15 @@ def estimate(problem: Problem, *, se: Literal["cluster", "hc1", "classical"] | N
     panel = _panel(problem)
     kind = se or _default_se(problem, panel)
     cluster = problem.cluster if problem.question.cluster or "unit" in problem.roles else None
-    if kind == "cluster" and cluster is None:
-        raise InputError("se='cluster' needs a cluster or a unit", code="OPTION_INVALID", details={"option": "se"})
+    if kind in ("cluster", "cr2") and cluster is None:
+        raise InputError(f"se={kind!r} needs a cluster or a unit", code="OPTION_INVALID", details={"option": "se"})
     treated = panel.treated.astype(np.float64)[:, None]
-    fit = two_way(problem.outcome, treated, problem.covariates, unit=panel.unit, time=panel.time, weights=problem.weights, cluster=cluster, se=kind)  # fmt: skip
+    fit = two_way(problem.outcome, treated, problem.covariates, unit=panel.unit, time=panel.time, weights=problem.weights, cluster=cluster, se="cluster" if kind == "cr2" else kind)  # fmt: skip
     if not fit.identified[0]:
         raise NotApplicable("unit, time and covariates explain the treatment entirely", code="NOT_IDENTIFIED")
+    errors = Errors(fit.covariance, np.array([fit.df]))
+    if kind == "cr2" and cluster is not None:
+        errors = _reduced(problem, panel, fit, cluster)
     negative = _negative_share(problem, panel)
     parts = _goodman_bacon(panel, problem) if len(panel.cohorts) > 1 else []
     found = conclude(
@@ -61,14 +68,27 @@ def estimate(problem: Problem, *, se: Literal["cluster", "hc1", "classical"] | N
         method="did",
         estimand="ATT",
         estimates=fit.coefficients,
-        covariance=fit.covariance,
-        df=fit.df,
+        covariance=errors.covariance,
+        df=errors.df.tolist(),
         inference=_SOURCE[kind],
         diagnostics=_diagnostics(parts, negative),
         details={"goodman_bacon": parts, "n_units": panel.n_units, "n_periods": panel.n_periods},
-        notes=_notes(panel, problem, kind),
+        notes=(*_notes(panel, problem, kind), *few_degrees(errors.df if kind == "cr2" else None)),
     )
     return replace(found, n_treated=int(panel.treated.sum()))
+
+
+def _reduced(problem: Problem, panel: Panel, fit: TwoWay, cluster: NDArray[np.int64]) -> Errors:
+    """Return CR2 of the treatment: from the demeaned regression where that is exact, else from one with all indicators."""
+    last = np.array([fit.fit.design.shape[1] - 1])
+    if nested(panel.unit, cluster) and problem.weights is None:
+        return bias_reduced(fit.fit, cluster, last)
+    if panel.n_units > MOST_INDICATORS:
+        raise InputError(f"se='cr2' with weights, or with units in several clusters, is for at most {MOST_INDICATORS} units", code="OPTION_INVALID", details={"option": "se"})  # fmt: skip
+    units = (panel.unit[:, None] == np.arange(panel.n_units)).astype(np.float64)
+    periods = (panel.time[:, None] == np.arange(1, panel.n_periods)).astype(np.float64)
+    whole = np.column_stack([units, periods, problem.covariates, panel.treated])
+    return bias_reduced(least_squares(whole, problem.outcome, problem.weights), cluster, np.array([whole.shape[1] - 1]))
 
 
 def _panel(problem: Problem) -> Panel:
@@ -98,7 +118,7 @@ def _notes(panel: Panel, problem: Problem, kind: str) -> tuple[str, ...]:
     if np.any(~panel.treated & (panel.time >= panel.first[panel.unit])):
         said.append("treatment ends in some units: the estimate assumes that its effect ends with it")
     ones = [problem.roles.get("unit") is not None, int(np.isfinite(panel.first).sum()) == 1]
-    if kind == "cluster" and all(ones):
+    if kind in ("cluster", "cr2") and all(ones):
         said.append("one unit is treated: clustered errors cannot know its own shocks; see synthetic_control or sdid")
     return tuple(said)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import InputError
-from causal_orchestrator.numerics.linear import covariance, least_squares
+from causal_orchestrator.numerics.linear import CR2, errors_of, few_degrees, least_squares
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
@@ -21,11 +21,12 @@ _SOURCE = {
     "hc3": "HC3, t",
     "classical": "classical, t",
     "cluster": "CR1 clustered, t",
+    "cr2": CR2,
 }
 
 
 def estimate(
-    problem: Problem, *, se: Literal["welch", "hc0", "hc1", "hc2", "hc3", "classical", "cluster"] | None = None
+    problem: Problem, *, se: Literal["welch", "hc0", "hc1", "hc2", "hc3", "classical", "cluster", "cr2"] | None = None
 ) -> Estimate:
     """Estimate the average effect of a randomised treatment by the difference in mean outcomes.
 
@@ -36,7 +37,8 @@ def estimate(
     se : how the standard error is obtained.
         ``welch`` (default without clusters): s₁²/n₁ + s₀²/n₀, Neyman's conservative variance, with Welch–Satterthwaite
         degrees of freedom; ``hc0`` to ``hc3``: of the regression on the arms (without weights ``hc2`` is Neyman's
-        variance); ``classical``: one common variance; ``cluster`` (default with clusters): CR1.
+        variance); ``classical``: one common variance; ``cluster`` (default with clusters): CR1; ``cr2``: bias-reduced
+        with Satterthwaite's degrees of freedom, for few clusters.
 
     Returns
     -------
@@ -46,15 +48,16 @@ def estimate(
     Raises
     ------
     InputError
-        If ``cluster`` is asked for without a cluster (``OPTION_INVALID``).
+        If ``cluster`` or ``cr2`` is asked for without a cluster (``OPTION_INVALID``).
 
     References
     ----------
-    Neyman (1923); Imbens & Rubin (2015), Causal Inference for Statistics, ch. 6.
+    Neyman (1923); Imbens & Rubin (2015), Causal Inference for Statistics, ch. 6; Imbens & Kolesár (2016),
+    https://doi.org/10.1162/REST_a_00552, on CR2.
     """
     kind = se or ("welch" if problem.cluster is None else "cluster")
-    if kind == "cluster" and problem.cluster is None:
-        raise InputError("se='cluster' needs a cluster column", code="OPTION_INVALID", details={"option": "se"})
+    if kind in ("cluster", "cr2") and problem.cluster is None:
+        raise InputError(f"se={kind!r} needs a cluster column", code="OPTION_INVALID", details={"option": "se"})
     levels = np.arange(len(problem.treatment_levels))
     arms = (problem.treatment[:, None] == levels).astype(np.float64)
     counts = arms.sum(axis=0)
@@ -70,10 +73,8 @@ def estimate(
     else:
         design = np.column_stack([np.ones(problem.n), arms[:, 1:]])
         fit = least_squares(design, problem.outcome, problem.weights)
-        joint = covariance(fit, "hc1" if kind == "welch" else kind, problem.cluster)[1:, 1:]
-        groups = 0 if problem.cluster is None else int(problem.cluster.max()) + 1
-        freedom = groups - 1 if kind == "cluster" else problem.n - len(levels)
-        df = [float(freedom)] * (len(levels) - 1)
+        errors = errors_of(fit, "hc1" if kind == "welch" else kind, levels[1:], problem.cluster)
+        joint, df = errors.covariance, errors.df.tolist()
     return conclude(
         problem,
         method="difference_in_means",
@@ -87,6 +88,7 @@ def estimate(
         influence=influence,
         means=means,
         means_influence=by_arm,
+        notes=few_degrees(np.array(df) if kind == "cr2" else None),
     )
 
 

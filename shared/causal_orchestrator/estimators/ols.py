@@ -12,13 +12,13 @@ from causal_orchestrator.estimators import per_unit
 from causal_orchestrator.numerics.balance import regression_weights
 from causal_orchestrator.numerics.glm import Family, fit_glm, mean_of, slope_of, standardised_means
 from causal_orchestrator.numerics.inference import influence_covariance
-from causal_orchestrator.numerics.linear import LeastSquares, covariance, least_squares
+from causal_orchestrator.numerics.linear import CR2, LeastSquares, errors_of, few_degrees, least_squares
 from causal_orchestrator.numerics.mestimation import glm_influence
 from causal_orchestrator.numerics.nuisance import with_intercept
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
-StandardError = Literal["hc0", "hc1", "hc2", "hc3", "classical", "cluster"]
+StandardError = Literal["hc0", "hc1", "hc2", "hc3", "classical", "cluster", "cr2"]
 
 SMALL = 250  # rows below which HC3 is the default
 
@@ -40,8 +40,9 @@ def estimate(
         (labelled PLR); ``lin``: covariates centred and fully interacted with the treatment, the ATE. The default is
         additive unless an estimand is asked for that only ``lin`` has.
     family : ``gaussian``, or ``logit`` and ``poisson`` with the average marginal effect (difference in means).
-    se : ``hc1`` (default from 250 rows), ``hc3`` (default below), ``hc0``, ``hc2``, ``classical`` or ``cluster`` (CR1,
-        default with clusters). Logit and Poisson always take the stacked sandwich, clustered where clusters are given.
+    se : ``hc1`` (default from 250 rows), ``hc3`` (default below), ``hc0``, ``hc2``, ``classical``, ``cluster`` (CR1,
+        default with clusters) or ``cr2`` (bias-reduced, with Satterthwaite's degrees of freedom, for few clusters).
+        Logit and Poisson always take the stacked sandwich, clustered where clusters are given.
     linear : a treatment with few numeric levels enters as a number, with one coefficient per unit; else each level
         has its own against the reference.
     estimand : ``SATE`` leaves out the variance of the covariates' means (Lin's design-based error, ``lin`` only).
@@ -54,7 +55,8 @@ def estimate(
     References
     ----------
     Lin (2013), https://doi.org/10.1214/12-AOAS583; Negi & Wooldridge (2021),
-    https://doi.org/10.1080/07474938.2020.1824732; Angrist (1998) on the variance weights.
+    https://doi.org/10.1080/07474938.2020.1824732; Angrist (1998) on the variance weights; Pustejovsky & Tipton (2018),
+    https://doi.org/10.1080/07350015.2016.1247004, on CR2.
     """
     problem = per_unit(problem) if linear else problem
     if adjustment is None:
@@ -68,8 +70,8 @@ def estimate(
             "estimand='SATE' needs adjustment='lin'", code="OPTION_INVALID", details={"option": "estimand"}
         )
     kind = se or ("cluster" if problem.cluster is not None else "hc3" if problem.n < SMALL else "hc1")
-    if kind == "cluster" and problem.cluster is None:
-        raise InputError("se='cluster' needs a cluster column", code="OPTION_INVALID", details={"option": "se"})
+    if kind in ("cluster", "cr2") and problem.cluster is None:
+        raise InputError(f"se={kind!r} needs a cluster column", code="OPTION_INVALID", details={"option": "se"})
     label = "SATE" if estimand == "SATE" else _label(problem, adjustment)
     if family != "gaussian":
         return _marginal(problem, adjustment, family, label)
@@ -82,27 +84,29 @@ def estimate(
     places = np.arange(x.shape[1], x.shape[1] + arms.shape[1])
     if not np.isin(places, fit.kept).all():
         raise EstimationError("the covariates determine the treatment exactly; its coefficient is not identified", code="COLLINEAR")  # fmt: skip
-    joint = covariance(fit, kind, problem.cluster)[np.ix_(places, places)]
+    errors = errors_of(fit, kind, places, problem.cluster)
+    joint = errors.covariance
     influence = _influence(problem, fit, places)
     if adjustment == "lin" and label != "SATE":
         varying = _heterogeneity(problem, fit, arms.shape[1])
         joint, influence = joint + influence_covariance(varying, problem.cluster), influence + varying
-    freedom = float(problem.n - len(fit.kept)) if kind != "cluster" else float(_clusters(problem) - 1)
     return conclude(
         problem,
         method="ols",
         estimand=label,
         estimates=fit.coefficients[places],
         covariance=joint,
-        df=freedom,
-        inference=f"{'CR1 clustered' if kind == 'cluster' else kind.upper() if kind != 'classical' else kind}, t",
+        df=errors.df.tolist(),
+        inference={"cluster": "CR1 clustered, t", "cr2": CR2, "classical": "classical, t"}.get(
+            kind, f"{kind.upper()}, t"
+        ),
         details={
             "coefficients": _named(problem, fit),
             "r_squared": _r_squared(problem, fit),
             "weights": _weights(problem, x, arms, adjustment),
         },
         influence=influence,
-        notes=_notes(problem, fit, label),
+        notes=(*_notes(problem, fit, label), *few_degrees(errors.df if kind == "cr2" else None)),
     )
 
 
@@ -179,10 +183,6 @@ def _notes(problem: Problem, fit: LeastSquares, label: str) -> tuple[str, ...]:
     if dropped:
         notes.append(f"{dropped} regressors repeat others and were left out")
     return tuple(notes)
-
-
-def _clusters(problem: Problem) -> int:
-    return 0 if problem.cluster is None else int(problem.cluster.max()) + 1
 
 
 def _marginal(problem: Problem, adjustment: str, family: Family, label: str) -> Estimate:

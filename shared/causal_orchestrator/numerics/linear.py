@@ -16,6 +16,9 @@ Covariance = Literal["classical", "hc0", "hc1", "hc2", "hc3", "cluster"]
 
 RANK_TOLERANCE = 1e-10  # squared length of what earlier columns leave of one, all scaled to unit length
 REFINEMENTS = 3
+CR2 = "CR2 clustered (Bell–McCaffrey), t with Satterthwaite's degrees of freedom"
+ENOUGH_DEGREES = 4.0  # below, Satterthwaite's approximation of the tails is poor (Tipton 2015)
+SINGULAR = 1e-10  # what a cluster of its own parameters leaves of its residuals
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,96 @@ def _robust(fit: LeastSquares, x: Floats, weights: Floats, kind: Covariance) -> 
     meat = (x * squared[:, None]).T @ x * factor
     small: Floats = fit.bread @ meat @ fit.bread
     return small
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Covariance (m, m) of some coefficients, and the degrees of freedom (m,) of each one's t statistic."""
+
+    covariance: Floats
+    df: Floats
+
+
+def errors_of(
+    fit: LeastSquares, kind: Covariance | Literal["cr2"], places: NDArray[np.int64], cluster: NDArray[np.int64] | None
+) -> Errors:
+    """Return the errors of the coefficients at `places`, all of them kept, and the t statistics' degrees of freedom.
+
+    Of ``cr2`` without clusters each row is its own, which is HC2 with the degrees of freedom of Bell & McCaffrey.
+    """
+    if kind == "cr2":
+        return bias_reduced(fit, np.arange(len(fit.design)) if cluster is None else cluster, places)
+    joint = covariance(fit, kind, cluster)[np.ix_(places, places)]
+    df = int(cluster.max()) if kind == "cluster" and cluster is not None else len(fit.design) - len(fit.kept)
+    return Errors(joint, np.full(len(places), float(df)))
+
+
+def bias_reduced(fit: LeastSquares, cluster: NDArray[np.int64], places: NDArray[np.int64]) -> Errors:
+    """Return the CR2 covariance of the coefficients at `places`, with Satterthwaite's degrees of freedom.
+
+    Residuals of a cluster are multiplied by the root of what makes their covariance right where errors are
+    independent and alike, A = (I - H)(I - H)' of the cluster to the power -1/2; so the variance is free of bias there,
+    and the degrees of freedom are those with which it varies there. Sampling weights enter as those of least squares,
+    not as inverse variances. Effects that were taken out of the design by demeaning need not be in it where clusters
+    hold all rows of each and there are no weights.
+
+    Parameters
+    ----------
+    cluster : shape (n,)
+        Codes 0…G-1.
+    places : shape (m,)
+        Columns of the design, all kept.
+
+    References
+    ----------
+    Bell & McCaffrey (2002); Imbens & Kolesár (2016), https://doi.org/10.1162/REST_a_00552, section IV; Pustejovsky &
+    Tipton (2018), https://doi.org/10.1080/07350015.2016.1247004, equations 4, 6 and 11, theorem 2.
+    """
+    x = fit.design[:, fit.kept]
+    w = np.ones(len(x)) if fit.weights is None else fit.weights
+    columns = fit.bread[:, np.searchsorted(fit.kept, places)]  # (k, m)
+    pair = np.column_stack([x, x * w[:, None]])
+    spread = fit.bread @ (x * (w**2)[:, None]).T @ x @ fit.bread
+    inner = np.block(
+        [[spread, -fit.bread], [-fit.bread, np.zeros_like(fit.bread)]]
+    )  # (I-H)(I-H)' = I + pair inner pair'
+    order = np.argsort(cluster, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1)
+    adjusted = [_adjust(pair[rows], inner, (x * w[:, None])[rows] @ columns) for rows in groups]
+    scores = np.stack([fit.residuals[rows] @ u for rows, u in zip(groups, adjusted, strict=True)])  # (G, m)
+    own = np.stack([(u**2).sum(axis=0) for u in adjusted])  # (G, m)
+    moved = np.stack([pair[rows].T @ u for rows, u in zip(groups, adjusted, strict=True)])  # (G, 2k, m)
+    df = [_satterthwaite(own[:, j], moved[:, :, j], inner) for j in range(len(places))]
+    return Errors(np.asarray(scores.T @ scores), np.array(df))
+
+
+def few_degrees(df: Floats | None) -> tuple[str, ...]:
+    """Return what must be said of few degrees of freedom, nothing where there are enough or none were estimated.
+
+    References
+    ----------
+    Tipton (2015), https://doi.org/10.1037/met0000011
+    """
+    if df is None or df.min() >= ENOUGH_DEGREES:
+        return ()
+    return (
+        f"{df.min():.1f} degrees of freedom are left: below {ENOUGH_DEGREES:.0f} the interval is only roughly at its level",
+    )
+
+
+def _adjust(pair: Floats, inner: Floats, scores: Floats) -> Floats:
+    """Return (I + pair inner pair')^(-1/2) @ scores (n_g, m), the root taken where the matrix is not singular."""
+    basis, upper = np.linalg.qr(pair)
+    values, vectors = np.linalg.eigh(upper @ inner @ upper.T)
+    left = 1 + values
+    root = np.where(left > SINGULAR, 1 / np.sqrt(np.maximum(left, SINGULAR)), 0.0)
+    turned = basis @ vectors
+    return np.asarray(scores + turned @ ((root - 1)[:, None] * (turned.T @ scores)))
+
+
+def _satterthwaite(own: Floats, moved: Floats, inner: Floats) -> float:
+    """Return (tr Q)²/tr Q² of Q = diag(own) + moved inner moved' (G, G), without forming it."""
+    lowered = moved @ inner
+    diagonal = own + (lowered * moved).sum(axis=1)
+    squared = own @ own + 2 * own @ (diagonal - own) + np.trace(np.linalg.matrix_power(moved.T @ lowered, 2))
+    return float(diagonal.sum() ** 2 / squared)

@@ -328,8 +328,7 @@ def two_way(
     joint = covariance(fit, kind, cluster)[here, here]
     rank = len(fit.kept)
     groups = 0 if cluster is None else int(cluster.max()) + 1
-    nested = se == "cluster" and cluster is not None and _nested(unit, cluster)
-    lost = 1 if nested else n_units
+    lost = 1 if se == "cluster" and cluster is not None and nested(unit, cluster) else n_units
     if n - rank - lost < 1:
         raise DesignError("no degrees of freedom are left beside the effects of unit and time", code="TOO_FEW_ROWS")
     joint = joint * (n - rank) / (n - rank - lost)
@@ -338,7 +337,8 @@ def two_way(
     return TwoWay(fit.coefficients[here], joint, df, fit, kept)
 
 
-def _nested(unit: Codes, cluster: Codes) -> bool:
+def nested(unit: Codes, cluster: Codes) -> bool:
+    """Return whether every unit lies in one cluster."""
     return len(np.unique(np.column_stack([unit, cluster]), axis=0)) == int(unit.max()) + 1
 
 
