@@ -130,7 +130,7 @@ def _coarse(
     limit = max(error, apart.noise)
     told: dict[str, Any] = {"value": abs(apart.straight), "threshold": limit, "detail": "what the outcome goes along with covariates and differs between the arms within cells"}  # fmt: skip
     if abs(apart.straight) >= limit:
-        told["note"] = f"the cells are coarse: within them the covariates still set the arms apart by {apart.straight:.3g} without any treatment ({abs(apart.straight) / error:.1f} standard errors); take finer ones, adjust within them, or see aipw"  # fmt: skip
+        told["note"] = f"the cells are coarse: within them the covariates still make the arms differ by {apart.straight:.3g} without any treatment ({abs(apart.straight) / error:.1f} standard errors); take finer ones, adjust within them, or see aipw"  # fmt: skip
     return {"coarse cells": told}
 
 
