@@ -1,6 +1,6 @@
 """One causal problem as arrays, its nuisances, and what a method says about it.
 
-Rows are put into one canonical order (by a hash of covariates and treatment, then by outcome), and covariates into
+Rows are put into one canonical order (by a hash of covariates and treatment, then of the outcome), and covariates into
 alphabetical order, so that no result depends on the order of rows or columns, nor folds on the outcome's unit.
 ``Problem.rows`` leads back to the rows of the frame.
 """
@@ -808,13 +808,17 @@ def _check_covariates(encoded: Encoding, codes: Floats, treatment: str, notes: l
 def _canonical_order(
     covariates: Floats, treatment: Floats, outcome: Floats, roles: Mapping[str, NDArray[Any]]
 ) -> Codes:
-    """Order rows by covariates and treatment (mixed), then by outcome, then by what else the question names."""
+    """Order rows by covariates and treatment (mixed), then by outcome (mixed), then by what else the question names.
+
+    Among rows with equal covariates the place tells nothing of the outcome, which enters by rank and so without unit.
+    """
     mixed = np.zeros(len(outcome), dtype=np.uint64)
     for column in (treatment, *covariates.T):
         mixed = _mix(mixed ^ np.ascontiguousarray(column + 0.0).view(np.uint64))
+    ranks = np.unique(outcome, return_inverse=True)[1].astype(np.uint64)
     columns = [column for role in sorted(roles) for column in np.atleast_2d(roles[role].T)]
     ties = [np.unique(c.astype(str), return_inverse=True)[1] if c.dtype == object else c for c in columns]
-    return np.lexsort((*ties, outcome, mixed)).astype(np.int64)
+    return np.lexsort((*ties, _mix(mixed ^ ranks), mixed)).astype(np.int64)
 
 
 def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:

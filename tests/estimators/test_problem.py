@@ -181,6 +181,15 @@ def test_two_clusters_are_refused_in_words():
     assert ask({"treatment": "t", "outcome": "y", "cluster": ["g"]}).cluster == "g"
 
 
+def test_among_equal_rows_the_outcome_has_no_place_of_its_own():
+    frame = frame_with(x=0.0, y=np.arange(N) ** 2.0)
+    order = built(frame).outcome
+    other = built(frame.assign(y=1e6 + 3.0 * frame["y"])).outcome
+    assert np.array_equal(other, 1e6 + 3.0 * order)
+    for arm in (order[: N // 2], order[N // 2 :]):
+        assert abs(np.corrcoef(np.arange(N // 2), arm)[0, 1]) < 0.5
+
+
 def test_a_single_cluster_is_refused():
     with pytest.raises(DesignError) as raised:
         built(frame_with(g="all"), cluster="g")

@@ -82,7 +82,7 @@ def estimate(
     width = CALIPER if caliper == "auto" and distance != "mahalanobis" else None if caliper == "auto" else caliper
     limit = None if width is None else width * (1.0 if distance == "mahalanobis" else float(coordinates.std(ddof=1)))
     treated = problem.treatment == 1
-    filed = np.argsort(problem.rows, kind="stable")  # the problem's own order sorts ties by outcome
+    filed = np.argsort(problem.rows, kind="stable")  # ties go by place in the file
     imputed = np.zeros((problem.n, 2))
     imputed[np.arange(problem.n), problem.treatment.astype(np.int64)] = problem.outcome
     used, matched = np.zeros(problem.n), np.zeros(problem.n, dtype=bool)
