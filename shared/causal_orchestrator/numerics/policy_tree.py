@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -67,18 +68,7 @@ def search(scores: Floats, features: Floats, *, depth: int, least: int = LEAST_R
     ----------
     Zhou, Athey & Wager (2023), https://doi.org/10.1287/opre.2022.2271.
     """
-    leaf = Tree(int(scores.sum(axis=0).argmax()))
-    if depth == 0 or not features.shape[1] or len(scores) < 2 * least:
-        return leaf
-    binned = [_Binned(*_codes(column), place=j) for j, column in enumerate(features.T)]
-    binned = [one for one in binned if len(one.cuts)]
-    content = np.column_stack([scores, np.ones(len(scores))])
-    singles = [_one_split(_histogram(one, content), least) for one in binned]
-    room = int(min(MOST_FEATURES, max(4.0, np.sqrt(WORK / len(scores)))))
-    order = np.argsort([-single.value for single in singles], kind="stable")[:room]
-    kept = [binned[i] for i in sorted(order.tolist())]
-    best = _best_of([singles[i] for i in sorted(order.tolist())], kept, leaf, float(scores.sum(axis=0).max()))
-    return best.tree if depth == 1 else _two_splits(kept, content, least, best).tree
+    return _searched(scores, features, None, depth=depth, least=[least])[0]
 
 
 @dataclass(frozen=True)
@@ -108,29 +98,76 @@ class _Single:
 
 
 def _codes(column: Floats) -> tuple[Codes, Floats]:
-    distinct = np.unique(column)
+    ordered = np.sort(column)
+    distinct = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
     if len(distinct) > BINS:
-        distinct = np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:], method="lower"))
+        distinct = np.unique(ordered[(np.arange(1, BINS + 1) * (len(ordered) - 1)) // BINS])
     cuts = distinct[:-1]
     return np.searchsorted(cuts, column, side="left"), cuts
 
 
-def _histogram(one: _Binned, content: Floats) -> Floats:
-    return np.column_stack([np.bincount(one.codes, column, len(one.cuts) + 1) for column in content.T])
+def _searched(scores: Floats, features: Floats, fold: Codes | None, *, depth: int, least: Sequence[int]) -> list[Tree]:
+    """Return the best trees on the rows outside each fold, if there are folds, and, last, on all rows.
+
+    Thresholds are those of all rows, so that sums by pairs of bins are counted once for all searches.
+    """
+    content = np.vstack([scores.T, np.ones(len(scores))])
+    whole = _outside(np.zeros(len(scores), dtype=np.int64), 1, fold, content)[:, :, 0]  # (searches, K + 1)
+    binned = [_Binned(*_codes(column), place=j) for j, column in enumerate(features.T)] if depth else []
+    binned = [one for one in binned if len(one.cuts)]
+    sums = [_outside(one.codes, len(one.cuts) + 1, fold, content) for one in binned]
+    first = [_first_split(binned, [each[s] for each in sums], whole[s], least[s]) for s in range(len(whole))]
+    if depth < 2:
+        return [found.tree for found, _ in first]
+    below = [{i: _leaves_below(sums[i][s], least[s]) for i in kept} for s, (_, kept) in enumerate(first)]
+    for i, j in combinations_with_replacement(range(len(binned)), 2):
+        searches = [s for s, each in enumerate(below) if i in each and j in each]
+        shape = (len(binned[i].cuts) + 1, len(binned[j].cuts) + 1)
+        if not searches:
+            continue
+        joint = _outside(binned[i].codes * shape[1] + binned[j].codes, shape[0] * shape[1], fold, content)
+        for s in searches:
+            pair = joint[s].reshape(-1, *shape)
+            below[s][i] = _split_below(below[s][i], pair, j, least[s])
+            if i != j:
+                below[s][j] = _split_below(below[s][j], pair.swapaxes(1, 2), i, least[s])
+    return [_two_splits(binned, each, found).tree for each, (found, _) in zip(below, first, strict=True)]
+
+
+def _first_split(
+    binned: Sequence[_Binned], histograms: Sequence[Floats], whole: Floats, least: int
+) -> tuple[_Found, list[int]]:
+    """Return the best tree of one split at most, and the covariates that a search for more keeps."""
+    leaf = _Found(Tree(int(whole[:-1].argmax())), float(whole[:-1].max()))
+    if whole[-1] < 2 * least:
+        return leaf, []
+    singles = [_one_split(histogram, least) for histogram in histograms]
+    room = int(min(MOST_FEATURES, max(4.0, np.sqrt(WORK / whole[-1]))))
+    kept = sorted(np.argsort([-single.value for single in singles], kind="stable")[:room].tolist())
+    return _best_of([singles[i] for i in kept], [binned[i] for i in kept], leaf), kept
+
+
+def _outside(cells: Codes, count: int, fold: Codes | None, content: Floats) -> Floats:
+    """Return sums (searches, rows of content, count) by cell over the rows outside each fold and, last, over all."""
+    if fold is None:
+        return np.asarray([[np.bincount(cells, column, count) for column in content]], dtype=np.float64)
+    folds, places = int(fold.max()) + 1, fold * count + cells
+    sums = np.stack([np.bincount(places, column, folds * count).reshape(folds, count) for column in content], axis=1)
+    total = sums.sum(axis=0)
+    return np.concatenate([total - sums, total[None]])
 
 
 def _one_split(histogram: Floats, least: int) -> _Single:
-    """Return the best cut from sums of scores and counts by bin (B, K + 1)."""
-    left = np.cumsum(histogram, axis=0)[:-1]
-    right = histogram.sum(axis=0) - left
-    value = left[:, :-1].max(axis=1) + right[:, :-1].max(axis=1)
-    value = np.where(np.minimum(left[:, -1], right[:, -1]) >= least, value, -np.inf)
+    """Return the best cut from sums of scores and counts by bin (K + 1, B)."""
+    left = np.cumsum(histogram, axis=1)[:, :-1]
+    right = histogram.sum(axis=1)[:, None] - left
+    value = left[:-1].max(axis=0) + right[:-1].max(axis=0)
+    value = np.where(np.minimum(left[-1], right[-1]) >= least, value, -np.inf)
     cut = int(value.argmax())
-    return _Single(float(value[cut]), cut, (int(left[cut, :-1].argmax()), int(right[cut, :-1].argmax())))
+    return _Single(float(value[cut]), cut, (int(left[:-1, cut].argmax()), int(right[:-1, cut].argmax())))
 
 
-def _best_of(singles: Sequence[_Single], kept: Sequence[_Binned], leaf: Tree, value: float) -> _Found:
-    best = _Found(leaf, value)
+def _best_of(singles: Sequence[_Single], kept: Sequence[_Binned], best: _Found) -> _Found:
     for single, one in zip(singles, kept, strict=True):
         if single.value > best.value + _tie(best.value) and single.actions[0] != single.actions[1]:
             sides = [Tree(action) for action in single.actions]
@@ -138,55 +175,63 @@ def _best_of(singles: Sequence[_Single], kept: Sequence[_Binned], leaf: Tree, va
     return best
 
 
-def _two_splits(kept: Sequence[_Binned], content: Floats, least: int, best: _Found) -> _Found:
-    for root in kept:
-        gained, subtrees = _below(root, kept, content, least)
-        total = gained.sum(axis=0)
+def _two_splits(binned: Sequence[_Binned], below: Mapping[int, _Below], best: _Found) -> _Found:
+    for i, under in below.items():
+        root, total = binned[i], under.gained.sum(axis=0)
         cut = int(total.argmax())
         if total[cut] > best.value + _tie(best.value):
-            sides = [_subtree(subtrees[side][cut], kept) for side in (0, 1)]
+            sides = [_subtree(under.chosen[side, cut].tolist(), binned) for side in (0, 1)]
             best = _Found(Tree(0, root.place, float(root.cuts[cut]), *sides), float(total[cut]))
     return best
 
 
-def _below(
-    root: _Binned, kept: Sequence[_Binned], content: Floats, least: int
-) -> tuple[Floats, tuple[list[list[int]], list[list[int]]]]:
-    """Return for each cut of the root what the best single split on both sides earns (2, cuts), and which it is.
+@dataclass(frozen=True)
+class _Below:
+    """What the best single split on both sides of each cut of a root earns so far, and which it is.
 
-    A subtree is coded [action] or [index of the covariate, cut, action, action].
+    both : shape (2, K + 1, cuts)
+        The sides' sums.
+    gained : shape (2, cuts)
+    chosen : shape (2, cuts, 4)
+        Index of the covariate (-1: no split), cut, action below and above it.
     """
-    cuts = len(root.cuts)
-    sides = np.cumsum(_histogram(root, content), axis=0)
-    both = np.stack([sides[:-1], sides[-1] - sides[:-1]])  # (2, cuts, K + 1)
-    gained = np.where(both[:, :, -1] >= least, both[:, :, :-1].max(axis=2), -np.inf)
-    chosen = ([[int(a)] for a in both[0, :, :-1].argmax(axis=1)], [[int(a)] for a in both[1, :, :-1].argmax(axis=1)])
-    for index, one in enumerate(kept):
-        width = len(one.cuts) + 1
-        joint = np.stack([np.bincount(root.codes * width + one.codes, column, (cuts + 1) * width) for column in content.T], axis=-1)  # fmt: skip
-        sums = np.cumsum(np.cumsum(joint.reshape(cuts + 1, width, -1), axis=0), axis=1)
-        low = np.stack([sums[:-1, :-1], sums[-1:, :-1] - sums[:-1, :-1]])  # (2, cuts, inner cuts, K + 1)
-        high = both[:, :, None] - low
-        value = low[..., :-1].max(axis=3) + high[..., :-1].max(axis=3)
-        value = np.where(np.minimum(low[..., -1], high[..., -1]) >= least, value, -np.inf)
-        inner = value.argmax(axis=2)
-        top = np.take_along_axis(value, inner[:, :, None], axis=2)[:, :, 0]
-        better = top > gained + _tie(gained)
-        for side, cut in np.argwhere(better).tolist():
-            at = int(inner[side, cut])
-            actions = [int(low[side, cut, at, :-1].argmax()), int(high[side, cut, at, :-1].argmax())]
-            chosen[side][cut] = [index, at, *actions]
-        gained = np.where(better, top, gained)
-    return gained, chosen
+
+    both: Floats
+    gained: Floats
+    chosen: Codes
 
 
-def _subtree(coded: list[int], kept: Sequence[_Binned]) -> Tree:
-    if len(coded) == 1:
-        return Tree(coded[0])
+def _leaves_below(histogram: Floats, least: int) -> _Below:
+    """Return the state before any split below a root, from sums by its bins (K + 1, B)."""
+    sides = np.cumsum(histogram, axis=1)
+    both = np.stack([sides[:, :-1], sides[:, -1:] - sides[:, :-1]])
+    gained = np.where(both[:, -1] >= least, both[:, :-1].max(axis=1), -np.inf)
+    action = both[:, :-1].argmax(axis=1)
+    return _Below(both, gained, np.stack([np.full_like(action, -1), action, action, action], axis=2))
+
+
+def _split_below(under: _Below, joint: Floats, index: int, least: int) -> _Below:
+    """Try every cut of another covariate below every cut of the root, from sums by their bins (K + 1, B, B')."""
+    sums = np.cumsum(np.cumsum(joint, axis=1), axis=2)
+    low = np.stack([sums[:, :-1, :-1], sums[:, -1:, :-1] - sums[:, :-1, :-1]])  # (2, K + 1, cuts, inner cuts)
+    high = under.both[..., None] - low
+    value = low[:, :-1].max(axis=1) + high[:, :-1].max(axis=1)
+    value[np.minimum(low[:, -1], high[:, -1]) < least] = -np.inf
+    cut = value.argmax(axis=2)
+    top = np.take_along_axis(value, cut[:, :, None], axis=2)[:, :, 0]
+    better = top > under.gained + _tie(under.gained)
+    if not better.any():
+        return under
+    actions = [np.take_along_axis(part[:, :-1], cut[:, None, :, None], axis=3)[..., 0].argmax(axis=1) for part in (low, high)]  # fmt: skip
+    tried = np.stack([np.full_like(cut, index), cut, *actions], axis=2)
+    return _Below(under.both, np.where(better, top, under.gained), np.where(better[:, :, None], tried, under.chosen))
+
+
+def _subtree(coded: list[int], binned: Sequence[_Binned]) -> Tree:
     index, cut, low, high = coded
     if low == high:
         return Tree(low)
-    return Tree(0, kept[index].place, float(kept[index].cuts[cut]), Tree(low), Tree(high))
+    return Tree(0, binned[index].place, float(binned[index].cuts[cut]), Tree(low), Tree(high))
 
 
 def _tie(value: Any) -> Any:
@@ -230,11 +275,15 @@ def search_within(
     return best.tree
 
 
+def _histogram(one: _Binned, content: Floats) -> Floats:
+    return np.column_stack([np.bincount(one.codes, column, len(one.cuts) + 1) for column in content.T])
+
+
 def _promising(binned: Sequence[_Binned], content: Floats, least: int) -> list[_Binned]:
     """Return the covariates whose single split is worth most whatever it costs, as many as the rows allow."""
     k = (content.shape[1] - 1) // 2
     plain = content[:, [*range(k), content.shape[1] - 1]]
-    worth = [-_one_split(_histogram(one, plain), least).value for one in binned]
+    worth = [-_one_split(_histogram(one, plain).T, least).value for one in binned]
     room = int(min(MOST_PRICED, max(4.0, np.sqrt(WORK / len(content)))))
     return [binned[i] for i in sorted(np.argsort(worth, kind="stable")[:room].tolist())]
 
@@ -316,19 +365,23 @@ def learn(
         Worth (whatever it costs already taken off) and cost, for the budget, of each action.
     budget : largest weighted mean cost; None for no limit.
     """
+    folds = int(fold.max()) + 1
+    outside = [fold != k for k in range(folds)]
+    every = [*outside, np.ones(len(fold), dtype=bool)]
+    least = [max(LEAST_ROWS, int(LEAST_SHARE * rows.sum())) for rows in every]
+    worth = scores * weights[:, None]
+    if budget is None:
+        trees = _searched(worth, features, fold, depth=depth, least=least)
+        constants = [int(worth[rows].sum(axis=0).argmax()) for rows in outside]
+    else:
 
-    def best(rows: NDArray[np.bool_], splits: int) -> Tree:
-        w = weights[rows, None]
-        least = max(LEAST_ROWS, int(LEAST_SHARE * len(w)))
-        if budget is None:
-            return search(scores[rows] * w, features[rows], depth=splits, least=least)
-        limit = budget * float(w.sum())
-        return search_within(scores[rows] * w, costs[rows] * w, features[rows], depth=splits, limit=limit, least=least)
+        def best(rows: NDArray[np.bool_], splits: int, small: int) -> Tree:
+            charged, limit = costs[rows] * weights[rows, None], budget * float(weights[rows].sum())
+            return search_within(worth[rows], charged, features[rows], depth=splits, limit=limit, least=small)
 
-    assigned, constant = np.zeros(len(fold), dtype=np.int64), np.zeros(len(fold), dtype=np.int64)
-    trees = []
-    for k in range(int(fold.max()) + 1):
-        trees.append(best(fold != k, depth))
-        assigned[fold == k] = trees[-1].assign(features[fold == k])
-        constant[fold == k] = best(fold != k, 0).action
-    return Learned(best(np.ones(len(fold), dtype=bool), depth), tuple(trees), assigned, constant)
+        trees = [best(rows, depth, small) for rows, small in zip(every, least, strict=True)]
+        constants = [best(rows, 0, small).action for rows, small in zip(outside, least, strict=False)]
+    assigned, constant = np.zeros(len(fold), dtype=np.int64), np.array(constants, dtype=np.int64)[fold]
+    for k in range(folds):
+        assigned[fold == k] = trees[k].assign(features[fold == k])
+    return Learned(trees[-1], tuple(trees[:-1]), assigned, constant)
