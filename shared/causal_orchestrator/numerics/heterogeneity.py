@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -66,10 +67,11 @@ def describe(
     if not np.ptp(cate) > 1e-9 * max(float(np.abs(cate).max()), np.finfo(float).tiny):
         return told
     told["groups"] = _groups(cate, scores, w, cluster, confidence_level, seed)
-    told["curve"] = gain_curve(cate, scores, w, cluster, confidence_level, seed)
+    at = _sorted(cate, w)
+    told["curve"] = _gain_curve(at, scores, cluster, confidence_level, seed)
     told["best_linear_predictor"] = _best_linear_predictor(cate, scores, w, cluster)
     for name in ("autoc", "qini"):
-        value, influence = targeting(cate, scores, w, curve=name)
+        value, influence = _targeting(at, scores, curve=name)
         error = float(np.sqrt(influence_covariance(influence[:, None], cluster)[0, 0]))
         margin = critical_value(confidence_level) * error
         told[name] = {"estimate": value, "std_error": error, "ci_lower": value - margin, "ci_upper": value + margin, "p_value": p_value(value, error)}  # fmt: skip
@@ -86,8 +88,8 @@ def _groups(cate: Floats, scores: Floats, w: Floats, cluster: Codes | None, leve
     covariance = influence_covariance(influence, cluster)
     errors, critical = np.sqrt(np.diag(covariance)), simultaneous_critical_value(covariance, level, seed=seed)
     return [
-        {"group": k + 1, "predicted": float(np.average(cate[group == k], weights=w[group == k])), "estimate": float(mean), "std_error": float(error), "ci_lower": float(mean - critical * error), "ci_upper": float(mean + critical * error), "n": int((group == k).sum())}
-        for k, (mean, error) in enumerate(zip(means, errors, strict=True))
+        {"group": k + 1, "predicted": float(predicted), "estimate": float(mean), "std_error": float(error), "ci_lower": float(mean - critical * error), "ci_upper": float(mean + critical * error), "n": int(count)}
+        for k, (predicted, mean, error, count) in enumerate(zip(cate @ shares / shares.sum(axis=0), means, errors, np.bincount(group), strict=True))
     ]  # fmt: skip
 
 
@@ -118,13 +120,38 @@ def targeting(cate: Floats, scores: Floats, w: Floats, *, curve: str) -> tuple[f
     cate, scores, w : shape (n,)
     curve : ``autoc`` or ``qini``
     """
-    order = np.argsort(-cate, kind="stable")
-    group = np.unique(-cate[order], return_inverse=True)[1]
-    mass = np.bincount(group, w[order])
-    # Rows with the same effect share their ranks.
-    total = np.bincount(group, (w * scores)[order])
+    return _targeting(_sorted(cate, w), scores, curve=curve)
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Rows from the highest effect down; those with equal effects form a group and share their ranks.
+
+    rows, group, weights : shape (n,)
+        Positions, groups 0…G-1 and weights in that order.
+    mass, end : shape (G,)
+        Weight of each group, and share of all weight that has come when it ends.
+    """
+
+    rows: Codes
+    group: Codes
+    weights: Floats
+    mass: Floats
+    end: Floats
+
+
+def _sorted(cate: Floats, w: Floats) -> _Sorted:
+    rows = np.argsort(-cate, kind="stable")
+    ordered = cate[rows]
+    group = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])])
+    mass = np.asarray(np.bincount(group, w[rows]), dtype=np.float64)
+    return _Sorted(rows, group, w[rows], mass, np.cumsum(mass) / mass.sum())
+
+
+def _targeting(at: _Sorted, scores: Floats, *, curve: str) -> tuple[float, Floats]:
+    ordered, mass, end, group = scores[at.rows], at.mass, at.end, at.group
+    total = np.bincount(group, at.weights * ordered)
     mean = total / mass
-    end = np.cumsum(mass) / mass.sum()
     middle = end - mass / mass.sum() / 2
     if curve == "autoc":
         edges = np.concatenate([[0.0], end])
@@ -138,8 +165,8 @@ def targeting(cate: Floats, scores: Floats, w: Floats, *, curve: str) -> tuple[f
     pull = mass / mass.sum() * mean * slope
     after = np.cumsum(pull[::-1])[::-1] - pull / 2
     through = (after - float(pull @ end) + float(pull @ (mass / mass.sum())) / 2)[group]
-    influence = np.zeros(len(cate))
-    influence[order] = w[order] / w.mean() * (scores[order] * g[group] - value + through)
+    influence = np.zeros(len(scores))
+    influence[at.rows] = at.weights / at.weights.mean() * (ordered * g[group] - value + through)
     return value, influence
 
 
@@ -175,30 +202,34 @@ def gain_curve(cate: Floats, scores: Floats, w: Floats, cluster: Codes | None, l
     Radcliffe (2007), "Using control groups to target on predicted lift"; Yadlowsky et al. (2025),
     https://doi.org/10.1080/01621459.2024.2393466, for the influence function.
     """
-    rank = _ranks(cate, w)
-    mean = float(np.average(scores, weights=w))
-    gains, influences = [], []
-    for share in SHARES:
-        top = np.clip((share - rank[0]) / (rank[1] - rank[0]), 0.0, 1.0)  # tied rows are taken in part
-        middle = rank.mean(axis=0)
-        near = np.abs(middle - share) <= NEAR
-        at_cut = float(np.average(scores[near], weights=w[near])) if near.any() and share < 1 else 0.0
-        gains.append(float(np.average(scores * top, weights=w)))
-        influences.append(w / w.mean() * (top * scores - gains[-1] - at_cut * (top - share)))
-    covariance = influence_covariance(np.column_stack(influences), cluster)
+    return _gain_curve(_sorted(cate, w), scores, cluster, level, seed)
+
+
+def _gain_curve(at: _Sorted, scores: Floats, cluster: Codes | None, level: float, seed: int) -> list[dict[str, float]]:
+    ordered, mass = scores[at.rows], at.mass / at.mass.sum()
+    v = at.weights / at.weights.mean()
+    middle = (at.end - mass / 2)[at.group]
+    starts = np.searchsorted(at.group, np.arange(len(mass) + 1))
+    gains, influences = np.empty(len(SHARES)), np.empty((len(SHARES), len(scores)))
+    for j, share in enumerate(SHARES.tolist()):
+        first, last = np.searchsorted(middle, [share - NEAR, share + NEAR])
+        near = slice(first, last)
+        at_cut = float(np.average(ordered[near], weights=v[near])) if first < last and share < 1 else 0.0
+        k = int(np.searchsorted(at.end, share, side="right"))  # tied rows are taken in part
+        part = float((share - at.end[k]) / mass[k] + 1) if k < len(mass) else 1.0
+        top, tied = slice(0, starts[k]), slice(starts[k], starts[min(k + 1, len(mass))])
+        taken = influences[j]
+        taken[:] = 0.0
+        taken[top], taken[tied] = 1.0, min(max(part, 0.0), 1.0)
+        gains[j] = float((v * ordered) @ taken) / len(v)
+        influences[j] = v * (taken * (ordered - at_cut) - (gains[j] - at_cut * share))
+    mean = float(np.average(ordered, weights=v))
+    covariance = influence_covariance(influences.T, None if cluster is None else cluster[at.rows])
     errors, critical = np.sqrt(np.diag(covariance)), simultaneous_critical_value(covariance, level, seed=seed)
     return [
-        {"share": float(u), "gain": g, "random": float(u) * mean, "std_error": float(e), "ci_lower": float(g - critical * e), "ci_upper": float(g + critical * e)}
+        {"share": float(u), "gain": float(g), "random": float(u) * mean, "std_error": float(e), "ci_lower": float(g - critical * e), "ci_upper": float(g + critical * e)}
         for u, g, e in zip(SHARES, gains, errors, strict=True)
     ]  # fmt: skip
-
-
-def _ranks(cate: Floats, w: Floats) -> Floats:
-    """Return for each row the shares (2, n) at which it and those tied with it begin and end, from the top."""
-    group = np.unique(-cate, return_inverse=True)[1]
-    mass = np.bincount(group, w)
-    end = np.cumsum(mass) / mass.sum()
-    return np.stack([np.concatenate([[0.0], end[:-1]])[group], end[group]])
 
 
 # --- subgroups and projections --------------------------------------------------------------------------------------
