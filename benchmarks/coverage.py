@@ -129,6 +129,9 @@ GROUPS = (
     Group("experiment by clusters", simulated("randomized_clusters", 1_600), (
         method("difference_in_means"), method("ols"),
     )),
+    Group("experiment by ten clusters", simulated("randomized_clusters", 200), (
+        method("difference_in_means", se="cr2"), method("ols", se="cr2"),
+    )),
     Group("experiment, three arms", simulated("randomized_arms", 600), (method("difference_in_means"), method("ols"))),
     Group("confounded", simulated("confounded_linear", 600), (
         method("ols"), method("ols", adjustment="lin"), method("regression_adjustment"),
@@ -166,6 +169,7 @@ GROUPS = (
         method("ols"), method("regression_adjustment"), method("ipw"), method("aipw", **SMOOTH),
         method("double_ml", **SMOOTH),
     )),
+    Group("confounded by ten clusters", simulated("confounded_clusters", 100), (method("ols", se="cr2"),)),
     Group("quantiles", simulated("confounded_linear", 600), (method("quantile_effects", draws=100),), draws=FEW),
     Group("instrument", simulated("encouraged", 800), (
         method("iv_2sls"), method("iv_liml"), method("iv_gmm"), method("double_ml_iv", **SMOOTH),
@@ -231,13 +235,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--nice", type=int, default=10)
     parser.add_argument("--draws", type=int, default=MANY, help="at most this many draws per row")
+    parser.add_argument("--unlearned", action="store_true", help="only methods without learned nuisances")
     parser.add_argument("--fresh", action="store_true", help="forget the ledger")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     lines = [] if arguments.fresh else known()
     chosen = [group for group in GROUPS if not arguments.only or group.name in arguments.only.split(";")]
     done = {(line["group"], line["shard"], label) for line in lines for label in line["rows"]}
-    due = {g.name: [task for k in shards(g, arguments.draws) if (task := missing(g, k, done))[2]] for g in chosen}
+    left = {at for at in CODES if arguments.unlearned and at in LEARNED_ROWS}
+    due = {g.name: [task for k in shards(g, arguments.draws) if (task := missing(g, k, done, left))[2]] for g in chosen}
     if arguments.fresh:
         LEDGER.write_text("")
     until = time.monotonic() + 60 * arguments.minutes
@@ -277,8 +283,10 @@ def known() -> list[dict[str, Any]]:
     return [line for line in lines if line["rows"]]
 
 
-def missing(group: Group, shard: int, done: set[tuple[str, int, str]]) -> Task:
-    return group.name, shard, tuple(label for label, _ in group.rows if (group.name, shard, label) not in done)
+def missing(group: Group, shard: int, done: set[tuple[str, int, str]], left: set[Label]) -> Task:
+    """Return the rows of a shard that are not done, but for those that are left for another time."""
+    due = (k for k, _ in group.rows if (group.name, shard, k) not in done and (group.name, k) not in left)
+    return group.name, shard, tuple(due)
 
 
 def shard_of(task: Task) -> dict[str, Any]:
@@ -330,13 +338,17 @@ def said(found: Estimate, problem: Problem) -> set[str]:
 
 def code(group: Group, run: Run) -> str:
     """Return the fingerprint of a row: its options and the code that its numbers, and on hard designs its words, rest on."""
-    keys = run.args[0] if run.func is _preferred else (run.args[0],)
-    options = {} if run.func is _preferred else run.args[1]
+    keys, options = keys_of(run), {} if run.func is _preferred else run.args[1]
     starts = [(f"{PACKAGE}.estimators.{estimators.ESTIMATORS[key].module}", "estimate") for key in keys]
+    starts += [(f"{PACKAGE}.problem", "Problem"), (f"{PACKAGE}.problem", "Estimate")]
     starts += [(f"{PACKAGE}.selection", "select")] if run.func is _preferred else []
     starts += [(f"{PACKAGE}.problem", "bootstrapped")] if options.get("se") == "bootstrap" else []
     starts += [(f"{PACKAGE}.cautions", "cautioned")] if group.hard else []
     return depends.fingerprint(ROOT / "shared", starts, f"{run.args}")
+
+
+def keys_of(run: Run) -> tuple[str, ...]:
+    return tuple(run.args[0]) if run.func is _preferred else (run.args[0],)
 
 
 def data(group: Group) -> str:
@@ -353,6 +365,12 @@ def codes(group: Group) -> dict[Label, str]:
     return {(group.name, label): f"{code(group, run)} {drawn}" for label, run in group.rows}
 
 
+LEARNED_ROWS = {
+    (group.name, label)
+    for group in GROUPS
+    for label, run in group.rows
+    if any(estimators.ESTIMATORS[key].nuisances == "learned" for key in keys_of(run))
+}
 CODES: dict[Label, str] = {at: its for group in GROUPS for at, its in codes(group).items()}
 
 

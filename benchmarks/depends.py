@@ -1,6 +1,6 @@
 """What a number depends on: the functions, classes and constants that its function reaches, found by reading sources.
 
-A change elsewhere in the package, to a comment or to a docstring leaves the fingerprint as it is. What is reached is a
+A change elsewhere in the package, to a comment, a docstring or an annotation leaves the fingerprint as it is. What is reached is a
 superset of what runs: every name that is mentioned counts, and of a class that is mentioned every method whose name is
 mentioned anywhere. Not followed: what a table of modules leads to at run time; a caller names those starts itself.
 """
@@ -33,7 +33,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Part:
-    """A definition as text without docstrings, and what it mentions: places in the package, attributes, own methods."""
+    """A definition as text, and what it mentions: places in the package, attributes, own methods."""
 
     text: str
     places: tuple[Place, ...]
@@ -85,7 +85,7 @@ def _part(shared: Path, module: str, name: str) -> Part | None:
             node = ast.ClassDef(node.name, node.bases, node.keywords, [f for f in node.body if f not in own], node.decorator_list)  # fmt: skip
     places, attributes = _mentions(shared, source, node)
     named = tuple(f.name for f in own if isinstance(f, ast.FunctionDef))
-    return Part(ast.dump(_bare(node)), places, attributes, named)
+    return Part(ast.dump(node), places, attributes, named)
 
 
 def _mentions(shared: Path, source: Source, node: ast.AST) -> tuple[tuple[Place, ...], frozenset[str]]:
@@ -115,7 +115,7 @@ def read(shared: Path, module: str) -> Source | None:
     path = next((p for p in (shared.joinpath(*parts).with_suffix(".py"), shared.joinpath(*parts, "__init__.py")) if p.exists()), None)  # fmt: skip
     if path is None:
         return None
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _bare(ast.parse(path.read_text(encoding="utf-8")))
     defined: dict[str, Definition] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -139,11 +139,17 @@ def _imports(shared: Path, node: ast.AST) -> dict[str, Place]:
     return found
 
 
-def _bare(node: ast.AST) -> ast.AST:
-    """Return a definition without docstrings."""
-    for part in ast.walk(node):
-        if isinstance(part, ast.FunctionDef | ast.ClassDef) and part.body:
+def _bare(tree: ast.Module) -> ast.Module:
+    """Return a module without docstrings and annotations, which no number depends on."""
+    for part in ast.walk(tree):
+        if isinstance(part, ast.FunctionDef | ast.ClassDef):
             first = part.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):  # fmt: skip
                 part.body = part.body[1:] or [ast.Pass()]
-    return node
+        if isinstance(part, ast.FunctionDef):
+            part.returns = None
+        elif isinstance(part, ast.arg):
+            part.annotation = None
+        elif isinstance(part, ast.AnnAssign):
+            part.annotation = ast.Constant(None)
+    return tree
