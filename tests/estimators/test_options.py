@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from linearmodels.datasets import meps
 from linearmodels.iv import IV2SLS
+from statsmodels.api import Logit
 
 import causal_orchestrator as co
 
@@ -158,3 +160,24 @@ def test_errors_that_a_method_has_anyway_may_be_asked_for(adjusted):
     assert co.estimate("quantile_effects", adjusted, ADJUSTED, draws=50, se="bootstrap").std_error == own.std_error
     with pytest.raises(co.InputError, match="is for difference_in_means, ols"):
         co.estimate("ipw", adjusted, ADJUSTED, se="hc3")
+
+
+def test_overlap_weights_may_be_trimmed_scaled_and_unnormalised(adjusted):
+    plain = co.estimate("overlap_weighting", adjusted, ADJUSTED)
+    scaled = co.estimate("overlap_weighting", adjusted, ADJUSTED, stabilized=True)
+    assert (scaled.estimate, scaled.std_error) == (plain.estimate, plain.std_error)
+    trimmed = co.estimate("overlap_weighting", adjusted, ADJUSTED, trim=0.2)
+    e = Logit(adjusted["t"], sm.add_constant(adjusted["x"])).fit(disp=0, tol=1e-12).predict()
+    kept = adjusted[(e >= 0.2) & (e <= 0.8)].assign(w=np.where(adjusted["t"] == 1, 1 - e, e)[(e >= 0.2) & (e <= 0.8)])
+    means = kept.groupby("t")[["y", "w"]].apply(lambda arm: np.average(arm["y"], weights=arm["w"]))
+    assert trimmed.estimate == pytest.approx(means[1] - means[0], rel=1e-6)
+    assert any("left out" in note for note in trimmed.notes)
+    raw = co.estimate("overlap_weighting", adjusted, ADJUSTED, normalized=False)
+    sign, size = np.where(adjusted["t"] == 1, 1, -1), np.where(adjusted["t"] == 1, 1 - e, e)
+    assert raw.estimate == pytest.approx((sign * size * adjusted["y"]).mean() / (e * (1 - e)).mean(), rel=1e-6)
+
+
+def test_one_learner_and_one_quantile_are_lists_of_one(adjusted):
+    alone = co.estimate("aipw", adjusted, ADJUSTED, learners="linear", n_folds=2, n_rep=1)
+    assert alone.estimate == co.estimate("aipw", adjusted, ADJUSTED, learners=["linear"], folds=2, repeats=1).estimate
+    assert len(co.estimate("quantile_effects", adjusted, ADJUSTED, quantiles=0.5, nboot=50).rows) == 1

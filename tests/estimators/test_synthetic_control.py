@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pysyncon import Dataprep, RobustSynth
 
 import causal_orchestrator as co
 from causal_orchestrator.errors import CausalError
@@ -51,10 +52,38 @@ def test_the_basque_country_is_reproduced():
         assert found.details["donor_weights"][donor] == pytest.approx(wanted[key]["expected"], abs=WEIGHTS)
 
 
-@pytest.mark.parametrize("variant", ["classic", "augmented", "penalized"])
+@pytest.mark.parametrize("variant", ["classic", "augmented", "penalized", "robust"])
 def test_the_effect_on_a_unit_that_is_a_mean_of_donors_is_found(variant):
     found = co.estimate("synthetic_control", factor_panel(seed=1, noise=0.0), QUESTION, variant=variant, placebo=False)
     assert found.estimate == pytest.approx(2.0, abs=0.02)
+
+
+def test_robust_weights_are_those_of_pysyncon():
+    frame = factor_panel(seed=2).assign(p=lambda f: f["p"] + 2000)
+    found = co.estimate("synthetic_control", frame, QUESTION, variant="robust", rank=3, placebo=False)
+    donors = frame[frame["u"] > 0].pivot(index="u", columns="p", values="y").to_numpy()
+    left, sizes, right = np.linalg.svd(donors, full_matrices=False)
+    before = (left[:, :3] * sizes[:3]) @ right[:3, :20]
+    reference = RobustSynth()
+    reference.fit(
+        Dataprep(
+            foo=frame, predictors=["y"], predictors_op="mean", dependent="y", unit_variable="u", time_variable="p",
+            treatment_identifier=0, controls_identifier=list(range(1, 21)), time_predictors_prior=range(2000, 2020),
+            time_optimize_ssr=range(2000, 2020),
+        ),
+        lambda_=1e-3 * (before**2).sum() / len(donors), sv_count=3,
+    )  # fmt: skip
+    weights = [found.details["donor_weights"].get(str(j), 0.0) for j in range(1, 21)]
+    np.testing.assert_allclose(weights, reference.W.ravel(), atol=1e-4)  # smaller ones are not told
+    assert found.details["gap"]["2019"] == pytest.approx(
+        frame["y"].to_numpy()[19] - reference.W.ravel() @ before[:, 19]
+    )
+
+
+def test_what_the_robust_variant_does_not_take_is_said():
+    for options, said in (({"rank": 40}, "rank"), ({"predictors": [("y", 0, 9)]}, "predictors")):
+        with pytest.raises(co.InputError, match=said):
+            co.estimate("synthetic_control", factor_panel(seed=3), QUESTION, variant="robust", **options)
 
 
 def test_an_effect_has_the_smallest_p_value_that_the_donors_allow_and_none_has_not():

@@ -214,7 +214,7 @@ ESTIMATORS: dict[str, Spec] = {
     "stratification": Spec("stratification", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, _OVERLAP, "little confounding is left within strata", _INTERFERENCE), evidence=_needs_overlap, credibility=0.45, title="Propensity stratification", options=("estimand", "strata")),
     "psm": Spec("psm", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), nuisances="parametric", cost=lambda n, p: 10.0 + n / 1e4, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_matching, credibility=0.5, title="Propensity-score matching", options=("estimand", "distance", "caliper", "replace", "ties", "ratio", "distance_tolerance", "bias_adjustment", "variance", "propensity"), clusters=False, weights=False),
     "ipw": Spec("ipw", ("ATE", "ATT", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, _OVERLAP, "a right propensity model", _INTERFERENCE), evidence=_needs_overlap, credibility=0.55, title="Inverse-probability weighting", options=("estimand", "trim", "stabilized", "normalized", "propensity")),
-    "overlap_weighting": Spec("overlap_weighting", ("ATO",), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "a right propensity model", _INTERFERENCE), evidence=_survives_poor_overlap, credibility=0.6, title="Overlap weighting"),
+    "overlap_weighting": Spec("overlap_weighting", ("ATO",), _BOTH, needs=("covariates",), treatments=_LEVELS, nuisances="parametric", cost=lambda n, p: 3.0, assumes=(_UNCONFOUNDED, "a right propensity model", _INTERFERENCE), evidence=_survives_poor_overlap, credibility=0.6, title="Overlap weighting", options=("trim", "stabilized", "normalized")),
     "aipw": Spec("aipw", ("ATE", "ATT", "ATC", "SATE", "SATT"), _BOTH, needs=("covariates",), treatments=_LEVELS, min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the outcome or the treatment is learned well", _INTERFERENCE), evidence=_learns, credibility=0.85, title="Augmented inverse-probability weighting (doubly robust)", options=("estimand", "learners", "folds", "repeats", "trim")),
     "double_ml": Spec("double_ml", ("PLR",), _BOTH, needs=("covariates",), treatments=(*_LEVELS, "continuous"), min_per_arm=20, nuisances="learned", cost=lambda n, p: 50.0, assumes=(_UNCONFOUNDED, "the effect is added to what covariates explain", _INTERFERENCE), evidence=_learns, credibility=0.75, title="Double machine learning (partially linear)", options=("learners", "folds", "repeats", "linear")),
     "entropy_balancing": Spec("entropy_balancing", ("ATT", "ATE", "ATC"), _BOTH, needs=("covariates",), treatments=_LEVELS, cost=lambda n, p: 10.0, assumes=(_UNCONFOUNDED, _OVERLAP, "the odds of treatment or the outcome follow the balanced moments", _INTERFERENCE), evidence=_needs_overlap, credibility=0.6, title="Entropy balancing", options=("estimand", "moments")),
@@ -253,7 +253,7 @@ ESTIMATORS: dict[str, Spec] = {
     "network": Spec("network", ("SATE",), ("network",), needs=("network", "unit"), cost=lambda n, p: 300.0, assumes=("the assignment was random as declared", "treatment reaches a unit from its neighbours alone, and by the exposure given"), credibility=0.7, title="Effects on a network (exposure mapping)", options=("exposure", "draws"), weights=False),
     "transportability": Spec("transportability", ("ATE",), ("transport",), needs=("population", "covariates"), nuisances="parametric", cost=lambda n, p: 8.0, assumes=("within the source the treatment is as good as random given the covariates", "nothing but the covariates makes effects differ between source and target", "every kind of target unit is found in the source", "a right model of participation or a right outcome model", _INTERFERENCE), credibility=0.6, title="Transport to a target population", options=("score", "normalized")),
     "bsts": Spec("bsts", ("ATT",), ("interrupted_time_series",), needs=("time",), min_per_arm=1, cost=lambda n, p: 1_000.0, assumes=("the series would have gone on as before, with the control series as before", "the interruption did not move the control series", "nothing else changed at the interruption"), credibility=0.55, title="Structural time-series forecast", options=("interruption", "seasonality", "period", "lags", "trend"), clusters=False, weights=False),
-    "synthetic_control": Spec("synthetic_control", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 500.0, assumes=("a weighted mean of donors would have moved like the treated", "no anticipation", _INTERFERENCE), evidence=_one_treated, credibility=0.6, title="Synthetic control", options=("predictors", "fit_period", "variant", "placebo"), weights=False),
+    "synthetic_control": Spec("synthetic_control", ("ATT",), ("panel",), needs=("unit", "time"), min_per_arm=1, cost=lambda n, p: 500.0, assumes=("a weighted mean of donors would have moved like the treated", "no anticipation", _INTERFERENCE), evidence=_one_treated, credibility=0.6, title="Synthetic control", options=("predictors", "fit_period", "variant", "rank", "placebo"), weights=False),
 }  # fmt: skip
 
 ALIASES = {
@@ -266,13 +266,15 @@ ALIASES = {
 OPTION_ALIASES = {
     "cov_type": "se", "vcov": "se", "vce": "se", "h": "bandwidth", "p": "polynomial", "bwselect": "bandwidth_rule",
     "est_method": "score", "n_folds": "folds", "n_rep": "repeats", "distance.tolerance": "distance_tolerance",
+    "n_estimators": "trees", "num_trees": "trees", "num.trees": "trees", "n_trees": "trees", "n_neighbors": "ratio",
+    "sims": "draws", "nboot": "draws", "n_boot": "draws", "n_bootstrap": "draws",
 }  # fmt: skip
 VALUE_ALIASES = {
     "robust": "hc1", "hetero": "hc1", "heteroskedastic": "hc1", "iid": "classical", "unadjusted": "classical",
     "nonrobust": "classical", "homoskedastic": "classical", "clustered": "cluster", "cr1": "cluster", "crv1": "cluster",
     "neyman": "welch", "nevertreated": "never_treated", "never": "never_treated",
     "notyettreated": "not_yet_treated", "notyet": "not_yet_treated", "tri": "triangular", "uni": "uniform",
-    "rectangular": "uniform", "epa": "epanechnikov", "atet": "ATT", "atu": "ATC", "atut": "ATC", "event": "dynamic",
+    "rectangular": "uniform", "epa": "epanechnikov", "atet": "ATT", "atte": "ATT", "atu": "ATC", "atut": "ATC", "event": "dynamic",
 }  # fmt: skip
 
 
@@ -422,8 +424,16 @@ def _named(key: str, function: Callable[..., Estimate], options: Mapping[str, An
         name = option if option in ESTIMATORS[key].options else OPTION_ALIASES.get(option, option)
         if name in named:
             raise InputError(f"{key}: option {name!r} is given twice", code="OPTION_INVALID", details={"option": name})
-        named[name] = _spelled(value, hints.get(name))
+        named[name] = _several(name, _spelled(value, hints.get(name)))
     return named
+
+
+def _several(name: str, value: Any) -> Any:
+    """Take one learner, or one quantile, for a list of one."""
+    alone = (name == "learners" and isinstance(value, str) and value != "parametric") or (
+        name == "quantiles" and isinstance(value, int | float)
+    )
+    return (value,) if alone else value
 
 
 def _spelled(value: Any, hint: Any) -> Any:

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 Predictor = tuple[str, float, float]
 
 RIDGE = 1e-2  # of the augmented variant, times the donors' mean squared outcome before
+ROBUST_RIDGE = 1e-3  # of the robust variant, likewise
 
 
 def estimate(
@@ -27,7 +28,8 @@ def estimate(
     *,
     predictors: Sequence[Predictor] | None = None,
     fit_period: tuple[float, float] | None = None,
-    variant: Literal["classic", "augmented", "penalized"] = "classic",
+    variant: Literal["classic", "augmented", "penalized", "robust"] = "classic",
+    rank: int | None = None,
     placebo: bool = True,
 ) -> Estimate:
     """Estimate the effect on the treated unit by a synthetic control.
@@ -42,7 +44,9 @@ def estimate(
         before (over `fit_period`). Without any, every outcome before treatment is matched with equal weight.
     fit_period : first and last time over which the fit is judged; by default all times before treatment.
     variant : ``augmented`` corrects the remaining gap by a ridge regression on outcomes before; ``penalized`` prefers
-        donors that are themselves near the treated unit.
+        donors that are themselves near the treated unit; ``robust`` regresses (ridge, weights of either sign) on the
+        donors' outcomes without noise, their `rank` largest singular values, and takes no predictors.
+    rank : of the robust variant; by default Gavish and Donoho's threshold decides.
     placebo : whether the placebos are run.
 
     Returns
@@ -65,13 +69,17 @@ def estimate(
     ----------
     Abadie & Gardeazabal (2003), https://doi.org/10.1257/000282803321455188; Abadie, Diamond & Hainmueller (2010),
     https://doi.org/10.1198/jasa.2009.ap08746; Ben-Michael, Feller & Rothstein (2021),
-    https://doi.org/10.1080/01621459.2021.1929245; Abadie & L'Hour (2021), https://doi.org/10.1080/01621459.2021.1971535.
+    https://doi.org/10.1080/01621459.2021.1929245; Abadie & L'Hour (2021), https://doi.org/10.1080/01621459.2021.1971535;
+    Amjad, Shah & Shen (2018), https://jmlr.org/papers/v19/17-777.html, algorithm 1; Gavish & Donoho (2014),
+    https://doi.org/10.1109/TIT.2014.2323359, equation 5 for noise of unknown size.
     """
     if problem.weights is not None:
         raise NotApplicable("synthetic_control cannot use sampling weights", code="WEIGHTS")
     roles = problem.roles
     panel = layout(unit=roles.get("unit"), time=roles.get("time"), treatment=problem.treatment, first_treated=roles.get("first_treated"))  # fmt: skip
-    data = _data(problem, panel, predictors, fit_period)
+    if variant == "robust" and predictors:
+        raise InputError("the robust variant takes no predictors", code="OPTION_INVALID", details={"option": "predictors"})  # fmt: skip
+    data = _data(problem, panel, predictors, fit_period, rank)
     fit = _fit(data.outcome, data.predictors, data, variant)
     places = [_placebo(data, j, variant) for j in range(1, len(data.outcome))] if placebo else []
     return _finish(problem, data, fit, places, variant)
@@ -90,6 +98,7 @@ class _Data:
     donors: tuple[str, ...]
     dropped: int
     n_treated: int
+    rank: int | None
 
 
 @dataclass(frozen=True)
@@ -102,8 +111,9 @@ class _Fit:
 
 
 def _data(
-    problem: Problem, panel: Panel, predictors: Sequence[Predictor] | None, fit_period: tuple[float, float] | None
-) -> _Data:
+    problem: Problem, panel: Panel, predictors: Sequence[Predictor] | None, fit_period: tuple[float, float] | None,
+    rank: int | None,
+) -> _Data:  # fmt: skip
     if panel.repeated:
         raise NotApplicable("units must be seen once in a period", code="REPEATED_ROWS")
     if len(panel.cohorts) != 1:
@@ -117,6 +127,8 @@ def _data(
     donors = np.flatnonzero(~treated & complete)
     if len(donors) < 2 or not complete[treated].all():
         raise DesignError("fewer than two donors, or no treated unit, are seen throughout", code="NO_CONTROLS")
+    if rank is not None and not 1 <= rank <= min(len(donors) - 1, len(panel.periods)):
+        raise InputError(f"rank must lie between 1 and {min(len(donors) - 1, len(panel.periods))}", code="OPTION_INVALID", details={"option": "rank"})  # fmt: skip
     rows: list[NDArray[np.int64]] = [np.flatnonzero(treated), *(np.array([j]) for j in donors)]
     outcome = np.array([wide[r].mean(axis=0) for r in rows])
     judged = np.arange(len(panel.periods)) < start
@@ -129,7 +141,7 @@ def _data(
     if np.isnan(chosen).any():
         raise InputError("a predictor has no value for some units in its time", code="PREDICTOR_UNKNOWN")
     spread = chosen.std(axis=0, ddof=1)
-    return _Data(outcome, chosen / np.where(spread > 0, spread, 1.0), names, start, judged, panel.periods, tuple(panel.labels[j] for j in donors), int((~complete).sum()), int(treated.sum()))  # fmt: skip
+    return _Data(outcome, chosen / np.where(spread > 0, spread, 1.0), names, start, judged, panel.periods, tuple(panel.labels[j] for j in donors), int((~complete).sum()), int(treated.sum()), rank)  # fmt: skip
 
 
 def _predictors(
@@ -161,6 +173,8 @@ def _predictors(
 def _fit(outcome: Floats, predictors: Floats, data: _Data, variant: str) -> _Fit:
     """Fit the first row by the others."""
     before = outcome[:, data.judged]
+    if variant == "robust":
+        return _robust(outcome, data)
     penalty = 0.0
     if variant == "penalized":
         penalty = float(((before[1:] - before[0]) ** 2).sum(axis=1).min()) / before.shape[1]
@@ -220,6 +234,20 @@ def _ridge(before: Floats, weights: Floats) -> Floats:
     return np.asarray(centred @ np.linalg.solve(gram + RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)), left))
 
 
+def _robust(outcome: Floats, data: _Data) -> _Fit:
+    """Regress the first row on the others' low-rank part, which also tells what would have been."""
+    left, sizes, right = np.linalg.svd(outcome[1:], full_matrices=False)
+    shape = min(outcome[1:].shape) / max(outcome[1:].shape)
+    threshold = (0.56 * shape**3 - 0.95 * shape**2 + 1.82 * shape + 1.43) * np.median(sizes)
+    rank = data.rank or max(1, int((sizes > threshold).sum()))
+    donors = (left[:, :rank] * sizes[:rank]) @ right[:rank]
+    before = donors[:, data.judged]
+    gram = before @ before.T
+    ridge = ROBUST_RIDGE * np.trace(gram) / len(gram)
+    weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), before @ outcome[0, data.judged])
+    return _Fit(weights, np.zeros(0), np.asarray(outcome[0] - weights @ donors))
+
+
 # --- placebos -------------------------------------------------------------------------------------------------------
 
 
@@ -254,7 +282,7 @@ def _finish(problem: Problem, data: _Data, fit: _Fit, places: Sequence[_Fit], va
             "effective donors": {"value": float(1 / (fit.weights**2).sum()), "detail": "one over the sum of squared weights"},
         },
         details={
-            "donor_weights": {d: float(w) for d, w in zip(data.donors, fit.weights, strict=True) if w > 1e-4},
+            "donor_weights": {d: float(w) for d, w in zip(data.donors, fit.weights, strict=True) if abs(w) > 1e-4},
             "predictor_weights": dict(zip(data.names, fit.importance.tolist(), strict=True)),
             "gap": {f"{t:g}": float(g) for t, g in zip(data.periods, fit.gap, strict=True)},
             "placebo_gaps": {d: p.gap.tolist() for d, p in zip(data.donors, places, strict=False)},
