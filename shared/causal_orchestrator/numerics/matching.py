@@ -124,9 +124,9 @@ def _from_pairs(pairs: list[tuple[int, int]], targets: int, donors: int) -> Matc
 def _match_on_line(
     targets: Floats, donors: Floats, ratio: int, caliper: float | None, tolerance: float, slack: float
 ) -> Matches:
-    """All donors within the distance of the last match are a window of the sorted line."""
-    sorting = np.argsort(donors, kind="stable")
-    line = donors[sorting]
+    """All donors within the distance of the last match are a window of the sorted line; targets go along it too."""
+    sorting, along = np.argsort(donors, kind="stable"), np.argsort(targets, kind="stable")
+    line, targets = donors[sorting], targets[along]
     last = np.sort(np.abs(line[_around(line, targets, ratio)] - targets[:, None]), axis=1)[:, ratio - 1]
     reach = np.sqrt(last**2 + tolerance) + slack
     if caliper is not None:
@@ -140,7 +140,9 @@ def _match_on_line(
         centre = values.mean(axis=0)
         total = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values[sorting] - centre, axis=0)])
         mean = (total[high] - total[low]) * (share if values.ndim == 1 else share[:, None])
-        return np.asarray(mean + np.multiply.outer(share > 0, centre))
+        back = np.empty(mean.shape)
+        back[along] = mean + np.multiply.outer(share > 0, centre)
+        return back
 
     def spread(amount: Floats) -> Floats:
         ends = np.bincount(low, amount, len(line) + 1) - np.bincount(high, amount, len(line) + 1)
@@ -148,7 +150,9 @@ def _match_on_line(
         back[sorting] = np.cumsum(ends)[:-1]
         return back
 
-    return Matches(average, spread(share), spread(share**2), count)
+    counts = np.empty_like(count)
+    counts[along] = count
+    return Matches(average, spread(share), spread(share**2), counts)
 
 
 def _around(line: Floats, points: Floats, count: int) -> Codes:
