@@ -10,13 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
 import causal_orchestrator as co
+from causal_orchestrator import estimators
 from causal_orchestrator.errors import CausalError
+from causal_orchestrator.problem import build
 from causal_orchestrator.simulate import SIMULATIONS
 
 DATA = Path(os.environ.get("CAUSAL_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 RTOL = 1e-8  # the same formulas as statsmodels
+GRID = 1e-3  # steps of a half thousandth in the coefficient
+DRAWS, ALARM = 150, 1e-3
 INTERVAL = 6e-4  # printed to three or four digits
 
 published = pytest.mark.skipif(not (DATA / "expectations.json").exists(), reason="no folder with published numbers")
@@ -33,6 +38,46 @@ def test_newey_west_is_that_of_statsmodels():
     assert rows["level change"].estimate == pytest.approx(fit.params[1], rel=RTOL)
     assert rows["level change"].std_error == pytest.approx(fit.bse[1], rel=RTOL)
     assert rows["slope change"].std_error == pytest.approx(fit.bse[2], rel=RTOL)
+
+
+def test_without_lags_given_the_variance_is_freed_of_its_bias_under_the_working_model():
+    """By the definition with n × n matrices, the coefficient solved for on a grid."""
+    n, reach = 50, 3
+    made = SIMULATIONS["interrupted"](n, seed=4, persistence=0.5)
+    found = co.estimate("its", made.frame, made.question)
+    f = made.frame
+    after = f["t"].to_numpy()
+    x = np.column_stack([np.ones(n), after, after * (f["period"] - 30), f["period"], f["x0"], f["x1"]])
+    bread = np.linalg.inv(x.T @ x)
+    left = np.eye(n) - x @ bread @ x.T
+    e = left @ f["y"].to_numpy()
+    distance = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+
+    def shown(rho):
+        omega = left @ rho**distance @ left
+        return np.trace(omega, offset=1) / np.trace(omega)
+
+    grid = np.linspace(-0.9, 0.95, 3_701)
+    rho = grid[np.argmin([abs(shown(r) - (e[1:] @ e[:-1]) / (e @ e)) for r in grid])]
+    omega = rho**distance
+    since = f["period"][after > 0] - 30
+    d = x @ bread @ np.array([0, 1, since.mean(), 0, 0, 0])
+    form = np.outer(d, d) * np.maximum(1 - distance / (reach + 1), 0)
+    expected = form @ left @ omega @ left
+    variance = (e @ form @ e) * (d @ omega @ d) / np.trace(expected)
+    df = np.trace(expected) ** 2 / np.trace(expected @ expected)
+    assert found.std_error == pytest.approx(np.sqrt(variance), rel=GRID)
+    assert found.ci_upper - found.estimate == pytest.approx(stats.t.ppf(0.975, df) * np.sqrt(variance), rel=GRID)
+
+
+@pytest.mark.parametrize("times", [40, 120])
+def test_intervals_cover_in_short_series_with_dependent_errors(times):
+    held = 0
+    for seed in range(DRAWS):
+        made = SIMULATIONS["interrupted"](times, seed=900 + seed, persistence=0.4)
+        found = estimators.estimate("its", build(made.frame, made.question))
+        held += found.ci_lower <= 1 <= found.ci_upper
+    assert stats.binomtest(held, DRAWS, 0.95).pvalue > ALARM, held
 
 
 @published

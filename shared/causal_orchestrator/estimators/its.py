@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg, optimize
 
 from causal_orchestrator.errors import DesignError, InputError, NotApplicable
 from causal_orchestrator.numerics.inference import critical_value
@@ -18,6 +19,8 @@ from causal_orchestrator.problem import Estimate, Problem, conclude
 Floats = NDArray[np.float64]
 
 MIN_BEFORE, MIN_AFTER = 6, 3
+MOST_TIMES = 2_000  # of a longer series the bias of the variance is small and its matrices are large
+MOST_DEPENDENT = 0.98  # AR(1) coefficient of the working model
 STEPS, TOLERANCE = 100, 1e-12
 Family = Literal["gaussian", "poisson", "quasipoisson"]
 
@@ -43,8 +46,10 @@ def estimate(
     interruption : the first time under treatment (a number or a date, as times are); by default the first time
         with treatment.
     seasonality : number of pairs of sine and cosine waves of the given `period` (in units of time).
-    lags : lags of the Newey–West covariance, by default ⌊4 (n/100)^(2/9)⌋ (``gaussian``; the Poisson families take
-        the model's own variance, with the dispersion estimated in ``quasipoisson``).
+    lags : lags of the Newey–West covariance (``gaussian``; the Poisson families take the model's own variance, with
+        the dispersion estimated in ``quasipoisson``). By default ⌊4 (n/100)^(2/9)⌋, and variances are freed of the bias
+        that they have under AR(1) errors, whose residuals show too little of their dependence, with Satterthwaite's
+        degrees of freedom. With `lags` given the variance is as other packages have it, and too small in short series.
     family : ``gaussian``; ``poisson`` and ``quasipoisson`` model the logarithm of the expected count or rate.
     slope : whether the slope may change.
 
@@ -64,7 +69,7 @@ def estimate(
     References
     ----------
     Lopez Bernal, Cummins & Gasparrini (2017), https://doi.org/10.1093/ije/dyw098; Newey & West (1987),
-    https://doi.org/10.2307/1913610.
+    https://doi.org/10.2307/1913610; Bell & McCaffrey (2002) for the correction, with AR(1) as the working model.
     """
     if problem.weights is not None:
         raise NotApplicable("its cannot use sampling weights", code="WEIGHTS")
@@ -79,7 +84,7 @@ def estimate(
     kept = independent_columns(design)
     if not {1, *([2] if slope else [])} <= set(kept.tolist()):
         raise DesignError("the covariates or the season explain the interruption", code="NOT_IDENTIFIED")
-    fit = _fit(design[:, kept], y, _offset(problem, table.order, family), family, lags)
+    fit = _fit(design[:, kept], y, _offset(problem, table.order, family), family, lags, slope)
     return _finish(problem, table.time, table.after, fit, slope, family, seasonality)
 
 
@@ -93,6 +98,17 @@ class _Fit:
     residuals: Floats
     inference: str
     dispersion: float | None
+    working: _Working | None = None
+
+
+@dataclass(frozen=True)
+class _Working:
+    """Variances (m, m) at `places` under the working model: `true`, and `expected` of Newey–West with its `spread` (m², m²)."""
+
+    places: NDArray[np.int64]
+    true: Floats
+    expected: Floats
+    spread: Floats
 
 
 def _design(
@@ -120,11 +136,11 @@ def _offset(problem: Problem, order: NDArray[np.int64], family: str) -> Floats |
     return np.log(size)
 
 
-def _fit(design: Floats, y: Floats, offset: Floats | None, family: Family, lags: int | None) -> _Fit:
-    return _newey_west(design, y, lags) if family == "gaussian" else _poisson(design, y, offset, family)
+def _fit(design: Floats, y: Floats, offset: Floats | None, family: Family, lags: int | None, slope: bool) -> _Fit:
+    return _newey_west(design, y, lags, slope) if family == "gaussian" else _poisson(design, y, offset, family)
 
 
-def _newey_west(design: Floats, y: Floats, lags: int | None) -> _Fit:
+def _newey_west(design: Floats, y: Floats, lags: int | None, slope: bool) -> _Fit:
     n, k = design.shape
     reach = int(4 * (n / 100) ** (2 / 9)) if lags is None else lags
     if not 0 <= reach < n or n <= k:
@@ -136,8 +152,73 @@ def _newey_west(design: Floats, y: Floats, lags: int | None) -> _Fit:
     for lag in range(1, reach + 1):
         cross = scores[lag:].T @ scores[:-lag]
         meat = meat + (1 - lag / (reach + 1)) * (cross + cross.T)
-    joint = bread @ meat @ bread * n / (n - k)
-    return _Fit(_floats(beta), _floats(joint), float(n - k), y - design @ beta, f"Newey–West, {reach} lags, t", None)
+    joint = bread @ meat @ bread
+    residuals = _floats(y - design @ beta)
+    told = f"Newey–West, {reach} lags"
+    if lags is not None or n > MOST_TIMES:
+        return _Fit(_floats(beta), _floats(joint * n / (n - k)), float(n - k), residuals, f"{told}, t", None)
+    working = _working(design, residuals, reach, np.arange(1, 3 if slope else 2))
+    told = f"{told}, freed of its bias under AR(1) errors, t with Satterthwaite's degrees of freedom"
+    return _Fit(_floats(beta), _floats(joint), float(n - k), residuals, told, None, working)
+
+
+def _working(design: Floats, residuals: Floats, reach: int, places: NDArray[np.int64]) -> _Working:
+    """Return what Newey–West estimates on average, and how it varies, where errors are AR(1) as the residuals say."""
+    n, m = len(residuals), len(places)
+    basis = np.linalg.qr(design)[0]
+    omega = linalg.toeplitz(_dependence(basis, residuals) ** np.arange(n))
+    left = _left(basis, omega)
+    scores = design @ np.linalg.inv(design.T @ design)[:, places]  # (n, m)
+    products = [
+        scores[:, [i]] * _bartlett(scores[:, [j]] * left, reach) for i in range(m) for j in range(m)
+    ]  # A_ij (I-H) omega (I-H), with e'A_ij e the entry of the covariance
+    expected = np.array([np.trace(product) for product in products]).reshape(m, m)
+    spread = np.array([[2 * (a * b.T).sum() for b in products] for a in products])
+    return _Working(places, _floats(scores.T @ omega @ scores), expected, spread)
+
+
+def _left(basis: Floats, omega: Floats) -> Floats:
+    """Return (I-H) omega (I-H) for the projection H on an orthonormal basis."""
+    half = omega - basis @ (basis.T @ omega)
+    return _floats(half - (half @ basis) @ basis.T)
+
+
+def _bartlett(values: Floats, reach: int) -> Floats:
+    """Return K @ values (n, k) of the Toeplitz matrix K of Bartlett's weights."""
+    total = values.copy()
+    for lag in range(1, reach + 1):
+        weight = 1 - lag / (reach + 1)
+        total[lag:] += weight * values[:-lag]
+        total[:-lag] += weight * values[lag:]
+    return total
+
+
+def _dependence(basis: Floats, residuals: Floats) -> float:
+    """Return the AR(1) coefficient under which residuals would be as correlated as they are, on average."""
+    if not residuals.any():
+        return 0.0
+    seen = float(residuals[1:] @ residuals[:-1] / (residuals @ residuals))
+
+    def gap(rho: float) -> float:
+        left = _left(basis, linalg.toeplitz(rho ** np.arange(len(residuals))))
+        return float(np.trace(left, offset=1) / np.trace(left)) - seen
+
+    if gap(-MOST_DEPENDENT) >= 0:
+        return -MOST_DEPENDENT
+    if gap(MOST_DEPENDENT) <= 0:
+        return MOST_DEPENDENT
+    return float(optimize.brentq(gap, -MOST_DEPENDENT, MOST_DEPENDENT, xtol=1e-4))
+
+
+def _error(fit: _Fit, contrast: Floats) -> tuple[float, float | None]:
+    """Return the standard error of a contrast and the degrees of freedom of its t statistic."""
+    variance = float(contrast @ fit.covariance @ contrast)
+    if fit.working is None:
+        return float(np.sqrt(variance)), fit.df
+    c = contrast[fit.working.places]
+    expected, pairs = float(c @ fit.working.expected @ c), np.kron(c, c)
+    factor = float(c @ fit.working.true @ c) / expected
+    return float(np.sqrt(variance * factor)), float(2 * expected**2 / (pairs @ fit.working.spread @ pairs))
 
 
 def _poisson(design: Floats, y: Floats, offset: Floats | None, family: Family) -> _Fit:
@@ -181,20 +262,20 @@ def _finish(
     contrasts += [("slope change", np.eye(k)[2], {})] if slope else []
     contrasts += [(f"time {t:g}", row, {"time": float(t)}) for t, row in zip(time[after], at, strict=True) if slope]
     level = problem.confidence_level
-    rows = [
-        effect_row(term, float(c @ fit.coefficients), float(np.sqrt(c @ fit.covariance @ c)), confidence_level=level, df=fit.df, n=problem.n, **where)
-        for term, c, where in contrasts
-    ]  # fmt: skip
+    rows = []
+    for term, c, where in contrasts:
+        error, df = _error(fit, c)
+        rows.append(effect_row(term, float(c @ fit.coefficients), error, confidence_level=level, df=df, n=problem.n, **where))  # fmt: skip
     mean = contrasts[0][1]
-    variance = float(mean @ fit.covariance @ mean)
+    error, df = _error(fit, mean)
     ratios = {} if family == "gaussian" else {"rate_ratio": _ratio(rows[1].estimate, rows[1].std_error, level)}
     found = conclude(
         problem,
         method="its",
         estimand="ATT",
         estimates=[float(mean @ fit.coefficients)],
-        covariance=np.array([[variance]]),
-        df=fit.df,
+        covariance=np.array([[error**2]]),
+        df=df,
         inference=fit.inference,
         diagnostics=_diagnostics(fit),
         details={"family": family, "seasonality": season, "interruption": float(time[after][0]), **ratios},
