@@ -34,8 +34,9 @@ BLOCK = 5_000  # rows expanded at once
 RIDGE = 1e-6  # of the average squared term: indicators are their own squares
 TREES = {
     "max_iter": 200, "learning_rate": 0.15, "max_leaf_nodes": 31, "max_bins": BINS, "min_samples_leaf": 100,
-    "early_stopping": True, "n_iter_no_change": 6, "validation_fraction": 0.15,
+    "early_stopping": True, "n_iter_no_change": 6,
 }  # fmt: skip
+ASIDE = 0.15  # share of the rows on which the number of trees is chosen
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,10 @@ def fit(x: Floats, target: Floats, weights: Floats | None, *, kind: Target, seed
     shared = share(x, np.zeros(len(x), dtype=np.int64), np.zeros(len(x), dtype=np.int64), weights)
     rows = np.arange(len(x))
     surface = _surface(shared, rows, target, weights)
-    grown = _grown(_columns(shared.bins, _height(shared.frame, surface, x, 0)), target, weights, kind=kind, seed=seed)
-    return lambda new: grown(_columns(_binned(shared.frame, new), _height(shared.frame, surface, new, 0)))
+    grown = _grown(
+        _columns(shared.bins, _heights(shared.frame, surface, x)[:, 0]), target, weights, kind=kind, seed=seed
+    )
+    return lambda new: grown(_columns(_binned(shared.frame, new), _heights(shared.frame, surface, new)[:, 0]))
 
 
 def surface(x: Floats, target: Floats, weights: Floats | None) -> Predictor:
@@ -149,7 +152,7 @@ def surface(x: Floats, target: Floats, weights: Floats | None) -> Predictor:
     """
     shared = share(x, np.zeros(len(x), dtype=np.int64), np.zeros(len(x), dtype=np.int64), weights)
     found = _surface(shared, np.arange(len(x)), target, weights)
-    return lambda new: _height(shared.frame, found, new, 0)
+    return lambda new: _heights(shared.frame, found, new)[:, 0]
 
 
 def held_out(
@@ -173,7 +176,7 @@ def held_out(
     into, held = np.flatnonzero(rows & (shared.fold != k)), np.flatnonzero(shared.fold == k)
     into = into if len(into) else np.flatnonzero(rows)
     found, frame = _surface(shared, into, target, weights), shared.frame
-    seen, new = (_columns(shared.bins[part], _height(frame, found, shared.x[part], 0)) for part in (into, held))
+    seen, new = (_columns(shared.bins[part], _heights(frame, found, shared.x[part])[:, 0]) for part in (into, held))
     return _grown(seen, target[into], None if weights is None else weights[into], kind=kind, seed=seed)(new)
 
 
@@ -181,17 +184,15 @@ def held_out_by_level(shared: Shared, k: int, target: Floats, *, kind: Target, s
     """Return predictions (m, levels) for the rows of fold k under each arm, all arms learned at once in other folds."""
     into, held = np.flatnonzero(shared.fold != k), np.flatnonzero(shared.fold == k)
     found, frame, levels = _surface_of_arms(shared, into, target), shared.frame, shared.grams.shape[1]
-    arm, x = shared.arm[into], shared.x[into]
-    height = np.empty(len(into))
-    for a in range(levels):
-        height[arm == a] = _height(frame, found, x[arm == a], a)
+    arm = shared.arm[into]
+    height = _heights(frame, found, shared.x[into])[np.arange(len(into)), arm]
     weights = None if shared.weights is None else shared.weights[into]
     seen = _columns(shared.bins[into], *(arm == a for a in range(1, levels)), height)
     grown = _grown(seen, target[into], weights, kind=kind, seed=seed)
-    out, x, bins = np.empty((len(held), levels)), shared.x[held], shared.bins[held]
+    out, bins, heights = np.empty((len(held), levels)), shared.bins[held], _heights(frame, found, shared.x[held])
     for a in range(levels):
         given = (np.full(len(held), a == b) for b in range(1, levels))
-        out[:, a] = grown(_columns(bins, *given, _height(frame, found, x, a)))
+        out[:, a] = grown(_columns(bins, *given, heights[:, a]))
     return out
 
 
@@ -278,19 +279,19 @@ def _moments(frame: Frame, x: Floats, rows: Codes, weighted: Floats) -> Floats:
     return np.asarray(sum((_expanded(frame, x[block]) @ weighted[block] for block in blocks), np.zeros(frame.terms)))
 
 
-def _height(frame: Frame, found: Surface, x: Floats, arm: int) -> Floats:
-    """Return the surface (m,) at columns x (m, p) under an arm."""
+def _heights(frame: Frame, found: Surface, x: Floats) -> Floats:
+    """Return the surface (m, levels) at columns x (m, p) under each arm."""
     p, h = x.shape[1], len(frame.hinged)
     products = np.zeros((p, p))
     if frame.products:
         products[np.triu_indices(p)] = found.beta[p + 1 + h :]
-    plane, out = found.beta[: p + 1] + found.arms[arm], np.empty(len(x))
+    planes, out = found.beta[: p + 1] + found.arms, np.empty((len(x), len(found.arms)))
     for start in range(0, len(x), BLOCK):
         z = _standard(frame, x[start : start + BLOCK])
-        value = plane[0] + z @ plane[1:] + np.einsum("ij,ij->i", z @ products, z)
+        bent = np.einsum("ij,ij->i", z @ products, z)
         if frame.products:
-            value += np.maximum(z[:, frame.hinged] - frame.knots, 0.0) @ found.beta[p + 1 : p + 1 + h]
-        out[start : start + BLOCK] = value
+            bent += np.maximum(z[:, frame.hinged] - frame.knots, 0.0) @ found.beta[p + 1 : p + 1 + h]
+        out[start : start + BLOCK] = planes[:, 0] + z @ planes[:, 1:].T + bent[:, None]
     return out
 
 
@@ -353,7 +354,7 @@ def _least_cp(gram: Floats, cross: Floats, square: float, count: int, sets: Sequ
     fits, losses = [], []
     for chosen in sets:
         part = gram[np.ix_(chosen, chosen)]
-        ridge = RIDGE * np.trace(part) / len(part) * np.eye(len(part))
+        ridge = RIDGE * np.trace(part) / len(part) * np.diag(chosen > 0)  # none on the intercept
         beta = linalg.solve(part + ridge, cross[chosen], assume_a="pos")
         fits.append(beta)
         losses.append(square - 2 * float(beta @ cross[chosen]) + float(beta @ part @ beta))
@@ -372,25 +373,34 @@ def _grown(seen: Floats, target: Floats, weights: Floats | None, *, kind: Target
     """Boost trees on columns of which the last is the surface, as many as lose least on the rows put aside."""
     from sklearn import ensemble
 
-    if np.ptp(target) == 0:
-        return lambda new: np.full(len(new), float(target[0]))
-    if kind == "probability":
-        model: Any = ensemble.HistGradientBoostingClassifier(**TREES, random_state=seed)
-        model.fit(seen, target, sample_weight=weights)
-        level = float(np.average(target, weights=weights))
-        return lambda new: special.expit(_staged(model.staged_decision_function(new), _best(model), special.logit(level), len(new)))  # fmt: skip
-    left = target - seen[:, -1]
-    model = ensemble.HistGradientBoostingRegressor(**TREES, random_state=seed)
-    model.fit(seen, left, sample_weight=weights)
+    classify = kind == "probability"
+    left = target if classify else target - seen[:, -1]
     level = float(np.average(left, weights=weights))
-    return lambda new: new[:, -1] + _staged(model.staged_predict(new), _best(model), level, len(new))
+    aside = np.random.default_rng(seed).random(len(left)) < ASIDE
+    if not aside.any() or np.ptp(left[~aside]) == 0:
+        return lambda new: np.full(len(new), level) + (0.0 if classify else new[:, -1])
+    made = ensemble.HistGradientBoostingClassifier if classify else ensemble.HistGradientBoostingRegressor
+    model: Any = made(**TREES, random_state=seed)
+    w, w_aside = (None, None) if weights is None else (weights[~aside], weights[aside])
+    model.fit(
+        _of(seen, ~aside), left[~aside], sample_weight=w,
+        X_val=_of(seen, aside), y_val=left[aside], sample_weight_val=w_aside,
+    )  # fmt: skip
+    trees = int(np.argmax(model.validation_score_))
+
+    def predict(new: Floats) -> Floats:
+        if not trees:
+            return np.full(len(new), level) + (0.0 if classify else new[:, -1])
+        out = np.empty(len(new))
+        for start in range(0, len(new), BLOCK):
+            block = new[start : start + BLOCK]
+            stages = model.staged_decision_function(block) if classify else model.staged_predict(block)
+            out[start : start + BLOCK] = np.ravel(next(islice(stages, trees - 1, None)))
+        return special.expit(out) if classify else out + new[:, -1]
+
+    return predict
 
 
-def _best(model: Any) -> int:
-    """Return how many trees lose least on the rows put aside."""
-    return int(np.argmax(model.validation_score_))
-
-
-def _staged(stages: Any, trees: int, level: float, n: int) -> Floats:
-    """Return the prediction after so many trees; without any, the level."""
-    return np.asarray(next(islice(stages, trees - 1, None)), dtype=np.float64) if trees else np.full(n, level)
+def _of(seen: Floats, rows: NDArray[np.bool_]) -> Floats:
+    """Return some rows, column by column in memory as all are."""
+    return np.asarray(seen.T[:, rows].T)
