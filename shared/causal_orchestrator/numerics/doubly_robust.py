@@ -11,7 +11,8 @@ from scipy import optimize, special
 
 from causal_orchestrator.errors import DesignError, EstimationError, InputError, NotApplicable
 from causal_orchestrator.numerics.inference import Joined, median_over_repeats
-from causal_orchestrator.numerics.nuisance import Nuisances
+from causal_orchestrator.numerics.linear import least_squares
+from causal_orchestrator.numerics.nuisance import Nuisances, with_intercept
 from causal_orchestrator.numerics.weighting import balancing_weights
 
 Floats = NDArray[np.float64]
@@ -22,6 +23,8 @@ POPULATION: dict[Estimand, Population] = {"ATE": "ATE", "ATT": "ATT", "ATC": "AT
 MOST = 0.5  # share of propensities that may be moved
 NONZERO = 1e-12
 EDGE = 0.0005  # how near predictions of an outcome in [0, 1] may come to its bounds (default of R's tmle)
+MOST_COLUMNS = 0.5  # of the treated rows, for a regression of their effects
+LEAST_FREE = 0.01  # of a residual; below, its row has a parameter of its own
 FARTHEST = 40.0  # a fluctuation on the logit scale beyond which a probability is 0 or 1 in double precision
 
 
@@ -30,6 +33,8 @@ class Sample(Protocol):
 
     @property
     def outcome(self) -> Floats: ...  # noqa: D102
+    @property
+    def covariates(self) -> Floats: ...  # noqa: D102
     @property
     def treatment(self) -> Floats: ...  # noqa: D102
     @property
@@ -72,7 +77,9 @@ def doubly_robust(sample: Sample, found: Nuisances, *, estimand: Estimand, trim:
     References
     ----------
     Robins, Rotnitzky & Zhao (1994); Chernozhukov et al. (2018), https://doi.org/10.1111/ectj.12097; for the variance
-    given the covariates Imbens (2004), https://doi.org/10.1162/003465304323023651, section II.D.
+    given the covariates Imbens (2004), https://doi.org/10.1162/003465304323023651, section II.D; for how much of the
+    effects' variance the covariates let one leave out Ding, Feller & Miratrix (2019),
+    https://doi.org/10.1080/01621459.2017.1407322.
     """
     target = POPULATION[estimand]
     if target != estimand and sample.weights is not None:
@@ -89,8 +96,7 @@ def doubly_robust(sample: Sample, found: Nuisances, *, estimand: Estimand, trim:
         else:
             value, influence = effect_on(sample, propensity, outcomes, target)
             values.append(value)
-            sampled = target == estimand
-            influences.append(influence if sampled else _centred(influence - _varying(sample, outcomes, value)))
+            influences.append(influence if target == estimand else _of_sample(sample, outcomes, influence))
     return DoublyRobust(
         joined=median_over_repeats(np.array(values), np.array(influences), sample.cluster),
         moved=moved,
@@ -148,10 +154,25 @@ def _centred(influence: Floats) -> Floats:
     return np.asarray(influence - influence.mean(axis=0))
 
 
-def _varying(sample: Sample, outcomes: Floats, values: Floats) -> Floats:
-    """Return the part (n, K-1) of the influence on effects on the treated that is the treated rows' own effects."""
-    own = sample.treatment[:, None] == np.arange(1, outcomes.shape[1])
-    return np.asarray(own * (outcomes[:, 1:] - outcomes[:, [0]] - values) / own.mean(axis=0))
+def _of_sample(sample: Sample, outcomes: Floats, influence: Floats) -> Floats:
+    """Return the influence (n, K-1) on the mean effect of the treated rows themselves.
+
+    A treated row's effect is not an error there, but what the prediction of its outcome without treatment misses is.
+    The two can't be told apart in one row; learned effects miss what the prediction misses. So only what a linear
+    regression on the covariates explains counts as the rows' effects; with more than half as many columns as treated
+    rows only their mean does.
+    """
+    out = influence.copy()
+    for k in range(1, outcomes.shape[1]):
+        treated = sample.treatment == k
+        gained = sample.outcome[treated] - outcomes[treated, 0]
+        fit = least_squares(with_intercept(sample.covariates[treated]), gained)
+        if len(fit.kept) > MOST_COLUMNS * len(gained):
+            fit = least_squares(np.ones((len(gained), 1)), gained)
+        x = fit.design[:, fit.kept]
+        leverage = ((x @ fit.bread) * x).sum(axis=1)
+        out[treated, k - 1] = fit.residuals / np.sqrt(np.clip(1 - leverage, LEAST_FREE, None)) / treated.mean()
+    return _centred(out)
 
 
 # --- targeting ------------------------------------------------------------------------------------------------------

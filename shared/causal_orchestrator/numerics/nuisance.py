@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from causal_orchestrator.numerics import guided
+from causal_orchestrator.numerics import guided, recalibration
 from causal_orchestrator.numerics import learners as library
 from causal_orchestrator.numerics.folds import folds
 from causal_orchestrator.numerics.linear import least_squares
@@ -32,7 +32,7 @@ Codes = NDArray[np.int64]
 SMALL, LARGE = 2_000, 100_000  # rows below and from which other folds, repetitions and learners serve
 WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
 RIDGE = 1e-9  # makes equal learners share equally
-CODE_VERSION = 4  # part of the key of stored nuisances; grows when the numbers change
+CODE_VERSION = 5  # part of the key of stored nuisances; grows when the numbers change
 
 
 class Sample(Protocol):
@@ -195,9 +195,13 @@ def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
     target = (y - centre) / scale
     cross = _crossing(sample, how, fold, seed)
     by_level, by_level_shares = cross.by_level(target, t, levels, kind=kind)
+    recalibrated = recalibration.mean if kind == "mean" else recalibration.probability
+    for k in range(levels):
+        by_level[:, k] = recalibrated(by_level[:, k], target, sample.weights, t == k)
     used = {f"outcome at {k}": shares for k, shares in enumerate(by_level_shares)}
     if levels:
-        propensity, used["propensity"] = cross_fit_propensity(cross, t, levels)
+        raw, used["propensity"] = cross_fit_propensity(cross, t, levels)
+        propensity = _recalibrated_propensity(raw, t, sample.weights, by_level)
         expected = propensity @ np.arange(levels)
     if levels and library.JOINT.issuperset(how.learners):
         # An ensemble of all arms has learned E[Y | X] already: its levels' means at the levels' probabilities.
@@ -208,7 +212,21 @@ def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
         propensity = np.zeros((n, 0))
         fitted, used["treatment"] = cross((t - t.mean()) / (t.std() or 1.0), kind="mean")
         expected = t.mean() + (t.std() or 1.0) * fitted
+    outcome = recalibrated(outcome, target, sample.weights, np.ones(n, dtype=bool))
     return Nuisances("learned", propensity[None], (centre + scale * by_level)[None], (centre + scale * outcome)[None], expected[None], fold[None], used, cross.shared)  # fmt: skip
+
+
+def _recalibrated_propensity(raw: Floats, codes: Floats, weights: Floats | None, by_level: Floats) -> Floats:
+    """Return propensities (n, K) whose errors neither they nor the outcomes' means by level can tell, each against the rest."""
+    everyone = np.ones(len(codes), dtype=bool)
+    moved = [
+        recalibration.probability(raw[:, k], (codes == k).astype(np.float64), weights, everyone, by_level)
+        for k in range(1 if raw.shape[1] == 2 else 0, raw.shape[1])
+    ]
+    if raw.shape[1] == 2:
+        return np.column_stack([1 - moved[0], moved[0]])
+    together = np.column_stack(moved)
+    return np.asarray(together / together.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
