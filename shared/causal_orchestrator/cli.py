@@ -115,7 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("data", help="a file, as for analyze")
     _add_roles(estimate)
     estimate.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
-    estimate.add_argument("--missing", choices=("fill", "drop"), default="fill", help="rows without a value of some covariate: filled in, with an indicator, or left out")
+    estimate.add_argument(
+        "--missing",
+        choices=("fill", "drop"),
+        default="fill",
+        help="rows without a value of some covariate: filled in, with an indicator, or left out",
+    )
 
     for name, run, text in (
         ("profile", _profile, "Say what a table is and who could play which role in it."),
@@ -441,14 +446,14 @@ def _estimate(arguments: argparse.Namespace) -> int:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE; the value is JSON where it parses as JSON, else text."""
+    """Parse NAME=VALUE; the value is JSON (or Python's None, True, False) where it parses as that, else text."""
     from causal_orchestrator.errors import InputError
 
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise InputError(f"an option is written NAME=VALUE, found {text!r}", code="OPTION_INVALID")
     try:
-        return name, json.loads(value)
+        return name, json.loads({"None": "null", "True": "true", "False": "false"}.get(value, value))
     except json.JSONDecodeError:
         return name, value
 

@@ -11,6 +11,7 @@ import statsmodels
 from statsmodels.api import Probit
 
 import causal_orchestrator as co
+from causal_orchestrator.estimators import psm
 
 # StataCorp, Stata Treatment-Effects Reference Manual, examples 1 of `teffects psmatch` and `teffects nnmatch`
 # (cattaneo2.dta, which statsmodels has among its tests).
@@ -89,3 +90,40 @@ def test_a_probit_has_two_levels_and_settles(births):
     apart = births.assign(x=(births["mbsmoke"] == "smoker") * 10.0 + births["mage"] % 7)
     with pytest.raises(co.EstimationError, match="did not settle"):
         co.estimate("ipw", apart, {**SMOKING, "covariates": ["x"]}, propensity="probit")
+
+
+def by_hand(line, treated, outcome, shape, width):
+    """Kernel matching of the treated as psmatch2 defines it, over every pair."""
+    near = np.abs(line[treated][:, None] - line[~treated]) / width
+    weight = np.where(near <= 1, 1 - near**2 if shape == "epanechnikov" else 1.0, 0.0)
+    reached = weight.sum(axis=1) > 0
+    other = weight[reached] @ outcome[~treated] / weight[reached].sum(axis=1)
+    return float((outcome[treated][reached] - other).mean()), int(reached.sum())
+
+
+@pytest.mark.parametrize("width", [0.06, 0.0005])
+@pytest.mark.parametrize("shape", ["epanechnikov", "uniform"])
+def test_kernel_matching_is_that_over_every_pair(births, shape, width, monkeypatch):
+    monkeypatch.setattr(psm, "BOOTSTRAP", 2)
+    design = pd.get_dummies(births[PSMATCH], drop_first=True, dtype=float)
+    treated = (births["mbsmoke"] == "smoker").to_numpy()
+    line = Probit(treated * 1, design.assign(one=1.0)).fit(disp=0, tol=1e-12).predict()
+    wanted, reached = by_hand(line, treated, births["bweight"].to_numpy(float), shape, width)
+    question = {**SMOKING, "covariates": PSMATCH}
+    found = co.estimate("psm", births, question, distance="ps", propensity="probit", kernel=shape, bandwidth=width)
+    assert found.details["matched"] == reached
+    assert found.estimate == pytest.approx(wanted, rel=1e-6)  # one is a sum, the other a difference of running sums
+
+
+def test_kernel_matching_has_the_error_of_a_bootstrap_and_no_other_distance(monkeypatch):
+    monkeypatch.setattr(psm, "BOOTSTRAP", 30)
+    frames = [cells(seed).assign(y=lambda f: f["y"] + f["t"]) for seed in range(24)]
+    question = {"treatment": "t", "outcome": "y", "covariates": list("abc")}
+    found = [
+        co.estimate("psm", frame, question, distance="ps", kernel="epanechnikov", bandwidth=0.01) for frame in frames
+    ]
+    values, errors = np.array([[f.estimate, f.std_error] for f in found]).T
+    assert abs(values.mean() - 1) < 4 * values.std(ddof=1) / np.sqrt(len(values))
+    assert values.std(ddof=1) == pytest.approx(errors.mean(), rel=0.45)  # 24 draws tell an SD to 15 %
+    with pytest.raises(co.InputError, match="kernel"):
+        co.estimate("psm", frames[0], question, distance="mahalanobis", kernel="epanechnikov")

@@ -12,7 +12,7 @@ from scipy import special
 from causal_orchestrator.errors import DesignError, InputError, NotApplicable
 from causal_orchestrator.numerics.balance import weighting_diagnostics
 from causal_orchestrator.numerics.linear import least_squares
-from causal_orchestrator.numerics.logit import Link
+from causal_orchestrator.numerics.logit import Link, fit_logit
 from causal_orchestrator.numerics.matching import Matches, local_covariance, match, match_once
 from causal_orchestrator.numerics.mestimation import inverse
 from causal_orchestrator.numerics.nuisance import with_intercept
@@ -24,6 +24,8 @@ StandardError = Literal["abadie_imbens_2016", "abadie_imbens_2006", "homoskedast
 
 # Rows of one arm behind each local moment, the row itself among them: Abadie & Imbens (2016) on a propensity, (2006) else.
 NEIGHBOURS = {"ps": 2, "logit_ps": 2, "mahalanobis": 3}
+BOOTSTRAP = 200  # draws of kernel matching's standard error
+NOTHING = 1e-9  # a sum of kernel weights that is rounding
 CALIPER = 0.2  # standard deviations of the logit propensity (Austin 2011)
 
 
@@ -40,11 +42,14 @@ def estimate(
     bias_adjustment: bool = False,
     variance: StandardError | None = None,
     propensity: Literal["logit", "probit"] = "logit",
+    kernel: Literal["epanechnikov", "uniform"] | None = None,
+    bandwidth: float = 0.06,
 ) -> Estimate:
-    """Estimate the effect by nearest-neighbour matching.
+    """Estimate the effect by nearest-neighbour matching, or by kernel matching.
 
     Assumes no unmeasured confounding and overlap. With replacement the standard error is Abadie and Imbens', with
-    their 2016 correction for the estimated propensity; without, that of the paired differences.
+    their 2016 correction for the estimated propensity; without, that of the paired differences; with a kernel that of
+    a bootstrap of rows, the propensity fitted anew each time.
 
     Parameters
     ----------
@@ -62,6 +67,9 @@ def estimate(
     variance : ``abadie_imbens_2006`` takes the propensity as known; ``homoskedastic`` does too, with one variance for all
         rows, from the matched differences (the default of Sekhon's Matching).
     propensity : the model of the treatment.
+    kernel : match each unit with the kernel-weighted mean of all others within `bandwidth` (``uniform``: radius
+        matching); `caliper`, `ratio` and `ties` are then not used.
+    bandwidth : of the kernel, in units of `distance`; 0.06 suits ``distance="ps"``, as in psmatch2.
 
     Raises
     ------
@@ -74,9 +82,11 @@ def estimate(
     ----------
     Abadie & Imbens (2006), https://doi.org/10.1111/j.1468-0262.2006.00655.x; (2011),
     https://doi.org/10.1198/jbes.2009.07333; (2016), https://doi.org/10.3982/ECTA11293; Austin (2011),
-    https://doi.org/10.1002/pst.433.
+    https://doi.org/10.1002/pst.433; Heckman, Ichimura & Todd (1997), https://doi.org/10.2307/2971733, for kernels.
     """
     _check(problem, estimand=estimand, distance=distance, replace=replace, ratio=ratio)
+    if kernel is not None:
+        return _by_kernel(problem, _Smoother(estimand, distance, propensity, kernel, bandwidth), bias_adjustment)
     link = probit(problem) if propensity == "probit" else None
     coordinates = _coordinates(problem, distance, link)
     width = CALIPER if caliper == "auto" and distance != "mahalanobis" else None if caliper == "auto" else caliper
@@ -249,3 +259,92 @@ def _for_estimated_propensity(pieces: _Pieces) -> float:
 def _paired(pieces: _Pieces) -> tuple[float, str]:
     gaps = pieces.difference[pieces.target] - pieces.value
     return float((gaps**2).sum()) / len(gaps) ** 2, "paired differences (Abadie & Spiess 2022)"
+
+
+# --- kernel matching ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Smoother:
+    estimand: str
+    distance: Distance
+    propensity: str
+    kernel: str
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class _Smoothed:
+    """The effect, which rows (n,) it is about, and every row's weight (n,)."""
+
+    value: float
+    target: NDArray[np.bool_]
+    weights: Floats
+
+
+def _by_kernel(problem: Problem, how: _Smoother, bias_adjustment: bool) -> Estimate:
+    if how.distance == "mahalanobis" or bias_adjustment or not 0 < how.bandwidth < np.inf:
+        raise InputError("a kernel is for distances of the propensity, without bias_adjustment, and has a positive bandwidth", code="OPTION_INVALID", details={"option": "kernel"})  # fmt: skip
+    found = _smoothed(problem, how)
+    aimed = np.isin(problem.treatment, {"ATT": (1,), "ATC": (0,), "ATE": (0, 1)}[how.estimand])
+    lost = int((aimed & ~found.target).sum())
+    rng = np.random.default_rng(problem.seed)
+    again = [_smoothed(problem.take(rng.integers(0, problem.n, problem.n)), how).value for _ in range(BOOTSTRAP)]
+    return conclude(
+        problem,
+        method="psm",
+        estimand=how.estimand,
+        estimates=[found.value],
+        covariance=np.array([[np.var(again, ddof=1)]]),
+        inference=f"bootstrap of rows, {BOOTSTRAP} draws",
+        diagnostics=weighting_diagnostics(
+            problem.covariates, problem.treatment, problem.treatment_levels, found.weights
+        ),
+        details={"weights": found.weights, "matched": int(found.target.sum()), "distance": how.distance, "bandwidth": how.bandwidth},
+        notes=(f"{lost} units have no match within the bandwidth and are left out",) if lost else (),
+    )  # fmt: skip
+
+
+def _smoothed(problem: Problem, how: _Smoother) -> _Smoothed:
+    line = _line(problem, how)
+    arm, gap, target, weights = problem.treatment, np.zeros(problem.n), np.zeros(problem.n, dtype=bool), np.zeros(problem.n)  # fmt: skip
+    for own in {"ATT": (1,), "ATC": (0,), "ATE": (0, 1)}[how.estimand]:
+        mine, others = np.flatnonzero(arm == own), np.flatnonzero(arm != own)
+        ones, outcome = np.ones(len(others)), problem.outcome[others]
+        centre = outcome.mean()
+        mass = _kernel_sums(line[mine], line[others], ones, how)
+        reached = mass > NOTHING
+        mine, mass = mine[reached], mass[reached]
+        other = centre + _kernel_sums(line[mine], line[others], outcome - centre, how) / mass
+        gap[mine] = (2 * own - 1) * (problem.outcome[mine] - other)
+        target[mine] = True
+        weights[mine] += 1.0
+        weights[others] += _kernel_sums(line[others], line[mine], 1 / mass, how)
+    if not target.any():
+        raise DesignError("no unit has a match within the bandwidth", code="POSITIVITY")
+    return _Smoothed(float(gap[target].mean()), target, weights)
+
+
+def _line(problem: Problem, how: _Smoother) -> Floats:
+    if how.propensity == "probit":
+        return _coordinates(problem, how.distance, probit(problem))[:, 0]
+    e = fit_logit(with_intercept(problem.covariates), problem.treatment).probability
+    return e if how.distance == "ps" else np.asarray(special.logit(np.clip(e, 1e-12, 1 - 1e-12)))
+
+
+def _kernel_sums(at: Floats, places: Floats, values: Floats, how: _Smoother) -> Floats:
+    """Return ``Σ_j K((at_i - places_j)/h) values_j`` from running sums over sorted places."""
+    order = np.argsort(places, kind="stable")
+    ranked, values = places[order], values[order]
+    low = np.searchsorted(ranked, at - how.bandwidth, side="left")
+    high = np.searchsorted(ranked, at + how.bandwidth, side="right")
+
+    def within(moment: Floats) -> Floats:
+        total = np.concatenate([[0.0], np.cumsum(moment)])
+        return np.asarray(total[high] - total[low])
+
+    plain = within(values)
+    if how.kernel == "uniform":
+        return plain
+    squared = at**2 * plain - 2 * at * within(ranked * values) + within(ranked**2 * values)
+    return np.asarray(plain - squared / how.bandwidth**2)
