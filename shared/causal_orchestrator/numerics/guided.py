@@ -274,9 +274,20 @@ def _gram(frame: Frame, x: Floats, rows: Codes, weights: Floats | None) -> Float
 
 
 def _moments(frame: Frame, x: Floats, rows: Codes, weighted: Floats) -> Floats:
-    """Return the sums (T,) of terms times the weighted target over the rows."""
-    blocks = (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
-    return np.asarray(sum((_expanded(frame, x[block]) @ weighted[block] for block in blocks), np.zeros(frame.terms)))
+    """Return the sums (T,) of terms times the weighted target over the rows; of products without forming them."""
+    p, h = x.shape[1], len(frame.hinged)
+    out, products = np.zeros(frame.terms), np.zeros((p, p))
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        z, v = _standard(frame, x[block]), weighted[block]
+        out[0] += v.sum()
+        out[1 : p + 1] += v @ z
+        if frame.products:
+            out[p + 1 : p + 1 + h] += v @ np.maximum(z[:, frame.hinged] - frame.knots, 0.0)
+            products += (z * v[:, None]).T @ z
+    if frame.products:
+        out[p + 1 + h :] = products[np.triu_indices(p)]
+    return out
 
 
 def _heights(frame: Frame, found: Surface, x: Floats) -> Floats:
