@@ -295,7 +295,7 @@ def shard_of(task: Task) -> dict[str, Any]:
     group = next(group for group in GROUPS if group.name == name)
     began, first = time.perf_counter(), FIRST_SEED + shard * SHARD
     empty = {"draws": 0, "held": 0, "errors": [], "widths": [], "failed": {}, "said": {}, "estimand": ""}
-    rows = {label: {**copy.deepcopy(empty), "code": CODES[name, label]} for label in labels}
+    rows = {label: {**copy.deepcopy(empty), "code": CODES[name, label], "words": WORDS} for label in labels}
     for seed in range(first, first + SHARD):
         made = group.draw(seed)
         problem = build(made.frame, made.question, seed=seed)
@@ -337,13 +337,12 @@ def said(found: Estimate, problem: Problem) -> set[str]:
 
 
 def code(group: Group, run: Run) -> str:
-    """Return the fingerprint of a row: its options and the code that its numbers, and on hard designs its words, rest on."""
+    """Return the fingerprint of a row: its options and the code that its numbers rest on."""
     keys, options = keys_of(run), {} if run.func is _preferred else run.args[1]
     starts = [(f"{PACKAGE}.estimators.{estimators.ESTIMATORS[key].module}", "estimate") for key in keys]
     starts += [(f"{PACKAGE}.problem", "Problem"), (f"{PACKAGE}.problem", "Estimate")]
     starts += [(f"{PACKAGE}.selection", "select")] if run.func is _preferred else []
     starts += [(f"{PACKAGE}.problem", "bootstrapped")] if options.get("se") == "bootstrap" else []
-    starts += [(f"{PACKAGE}.cautions", "cautioned")] if group.hard else []
     return depends.fingerprint(ROOT / "shared", starts, f"{run.args}")
 
 
@@ -365,6 +364,8 @@ def codes(group: Group) -> dict[Label, str]:
     return {(group.name, label): f"{code(group, run)} {drawn}" for label, run in group.rows}
 
 
+# Of what is told beside an estimate on hard designs: draws stay when it changes, and their words no longer count.
+WORDS = depends.fingerprint(ROOT / "shared", [(f"{PACKAGE}.cautions", "cautioned")])
 LEARNED_ROWS = {
     (group.name, label)
     for group in GROUPS
@@ -407,10 +408,14 @@ def found_in(lines: Sequence[Mapping[str, Any]]) -> list[Found]:
             errors = np.array([e for shard in shards for e in shard["errors"]])
             if not len(errors):
                 continue
+            told = [shard for shard in shards if shard.get("words") == WORDS]
             words: Counter[str] = Counter()
-            for shard in shards:
+            for shard in told:
                 words.update(shard["said"])
-            common = [f"{text} ({n / len(errors):.0%})" for text, n in words.most_common(2) if n >= 0.05 * len(errors)]
+            heard = sum(shard["draws"] for shard in told)
+            common = [f"{text} ({n / heard:.0%})" for text, n in words.most_common(3) if n >= 0.05 * heard]
+            if group.hard and not heard:
+                common = ["not asked since the words have changed"]
             rows.append(
                 Found(
                     group, label, next(s["estimand"] for s in shards if s["estimand"]), len(errors),
