@@ -200,19 +200,19 @@ def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
         by_level[:, k] = recalibrated(by_level[:, k], target, sample.weights, t == k)
     used = {f"outcome at {k}": shares for k, shares in enumerate(by_level_shares)}
     if levels:
-        raw, used["propensity"] = cross_fit_propensity(cross, t, levels)
-        propensity = _recalibrated_propensity(raw, t, sample.weights, by_level)
+        chances, used["propensity"] = cross_fit_propensity(cross, t, levels)
+        propensity = _recalibrated_propensity(chances, t, sample.weights, by_level)
         expected = propensity @ np.arange(levels)
     if levels and library.JOINT.issuperset(how.learners):
         # An ensemble of all arms has learned E[Y | X] already: its levels' means at the levels' probabilities.
         outcome = (propensity * by_level).sum(axis=1)
     else:
-        outcome, used["outcome"] = cross(target, kind=kind)
+        raw, used["outcome"] = cross(target, kind=kind)
+        outcome = recalibrated(raw, target, sample.weights, np.ones(n, dtype=bool))
     if not levels:
         propensity = np.zeros((n, 0))
         fitted, used["treatment"] = cross((t - t.mean()) / (t.std() or 1.0), kind="mean")
         expected = t.mean() + (t.std() or 1.0) * fitted
-    outcome = recalibrated(outcome, target, sample.weights, np.ones(n, dtype=bool))
     return Nuisances("learned", propensity[None], (centre + scale * by_level)[None], (centre + scale * outcome)[None], expected[None], fold[None], used, cross.shared)  # fmt: skip
 
 
