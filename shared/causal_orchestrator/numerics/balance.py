@@ -43,8 +43,9 @@ def standardized_differences(covariates: Floats, treated: NDArray[np.bool_], wei
     Austin (2009), https://doi.org/10.1002/sim.3697
     """
     w = np.ones(len(treated)) if weights is None else weights
-    means = [w[arm] @ covariates[arm] / w[arm].sum() for arm in (treated, ~treated)]
-    pooled = np.sqrt((covariates[treated].var(axis=0, ddof=1) + covariates[~treated].var(axis=0, ddof=1)) / 2)
+    sides = [(w[arm], covariates[arm]) for arm in (treated, ~treated)]
+    means = [share @ x / share.sum() for share, x in sides]
+    pooled = np.sqrt(sum(x.var(axis=0, ddof=1) for _, x in sides) / 2)
     return np.asarray(np.divide(means[0] - means[1], pooled, out=np.zeros_like(pooled), where=pooled > 0))
 
 

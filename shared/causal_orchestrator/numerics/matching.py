@@ -138,10 +138,14 @@ def _match_on_line(
 
     def average(values: Floats) -> Floats:
         centre = values.mean(axis=0)
-        total = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values[sorting] - centre, axis=0)])
-        mean = (total[high] - total[low]) * (share if values.ndim == 1 else share[:, None])
-        back = np.empty(mean.shape)
-        back[along] = mean + np.multiply.outer(share > 0, centre)
+        total = np.zeros((len(line) + 1, *values.shape[1:]))
+        np.cumsum(values[sorting] - centre, axis=0, out=total[1:])
+        mean = total[high]
+        mean -= total[low]
+        mean *= share if values.ndim == 1 else share[:, None]
+        mean += np.multiply.outer(share > 0, centre)
+        back = np.empty_like(mean)
+        back[along] = mean
         return back
 
     def spread(amount: Floats) -> Floats:
