@@ -113,16 +113,19 @@ def influence_covariance(influence: Floats, cluster: NDArray[np.int64] | None = 
     influence : shape (n, k)
         Row i's influence on each estimate; the estimator is asymptotically its mean.
     cluster : shape (n,), optional
-        Codes 0…G-1; influences are summed within clusters and G/(G-1) is applied, else n/(n-1).
+        Codes 0…G-1; influences are summed within clusters and G/(G-1) is applied.
+
+    Notes
+    -----
+    Without clusters the mean square has no small-sample factor, as in Stata's teffects, DoubleML and the sandwich.
     """
     psi = np.atleast_2d(influence.T).T
     n = psi.shape[0]
     psi = psi - psi.mean(axis=0)
-    if cluster is not None:
-        psi = sum_by(cluster, psi)
-    groups = psi.shape[0]
-    covariance: Floats = psi.T @ psi / n**2 * groups / (groups - 1)
-    return covariance
+    if cluster is None:
+        return np.asarray(psi.T @ psi / n**2)
+    psi = sum_by(cluster, psi)
+    return np.asarray(psi.T @ psi / n**2 * len(psi) / (len(psi) - 1))
 
 
 @dataclass(frozen=True)
