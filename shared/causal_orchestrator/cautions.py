@@ -77,8 +77,9 @@ def _weighing(problem: Problem, estimate: Estimate) -> dict[str, dict[str, Any]]
     if problem.treatment_kind != "binary" or not isinstance(weights, np.ndarray) or weights.shape != (problem.n,):
         return {}
     treated = problem.treatment == 1
-    arms = [weights[side] for side in (treated, ~treated)]
-    if not np.isfinite(weights).all() or any(not np.abs(arm).sum() > 0 for arm in arms):
+    # Rows without weight were left out by the method's design: matching and cells drop what has no counterpart.
+    arms = [weights[side & (weights != 0)] for side in (treated, ~treated)]
+    if not np.isfinite(weights).all() or not all(len(arm) for arm in arms):
         return {}
     shares = [heaviest_share(arm) for arm in arms]
     worst = max((0, 1), key=lambda k: shares[k][0] / shares[k][1])
