@@ -59,7 +59,7 @@ def test_what_two_estimates_share_cancels_in_their_difference():
     found = differences([1.0, 1.3], common[:, None] + own, confidence_level=0.95, seed=0)
     gap = own[:, 1] - own[:, 0]
     assert found.values == pytest.approx([0.3])
-    assert found.std_errors == pytest.approx([gap.std() / 20], rel=RTOL)
+    assert found.std_errors == pytest.approx([gap.std(ddof=1) / 20], rel=RTOL)
     assert found.p_values[0] == pytest.approx(found.joint_p, rel=RTOL)
 
 

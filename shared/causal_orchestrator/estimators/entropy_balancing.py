@@ -62,7 +62,7 @@ def estimate(problem: Problem, *, estimand: Literal["ATT", "ATE", "ATC"] = "ATT"
         method="entropy_balancing",
         estimand=estimand,
         estimates=values,
-        covariance=influence_covariance(influence, problem.cluster),
+        covariance=influence_covariance(influence, problem.cluster, of_scores=False),
         inference="stacked estimating equations" + ("" if problem.cluster is None else ", clustered"),
         diagnostics=weighting_diagnostics(problem.covariates, problem.treatment, problem.treatment_levels, weights),
         details={"weights": weights, "moments": list(names)},

@@ -100,7 +100,7 @@ def _concluded(
         method="ipw",
         estimand=estimand,
         estimates=[one.means[k] - one.means[0] for k, one in enumerate(each, start=1)],
-        covariance=influence_covariance(contrast, problem.cluster),
+        covariance=influence_covariance(contrast, problem.cluster, of_scores=False),
         inference="stacked estimating equations" + ("" if problem.cluster is None else ", clustered"),
         diagnostics=weighting_diagnostics(problem.covariates, problem.treatment, problem.treatment_levels, weights),
         details={"weights": weights},

@@ -64,7 +64,7 @@ def estimate(problem: Problem, *, trim: float = 0.0, stabilized: bool = False, n
         method="overlap_weighting",
         estimand="ATO",
         estimates=found.means[1:] - found.means[0],
-        covariance=influence_covariance(contrast, problem.cluster),
+        covariance=influence_covariance(contrast, problem.cluster, of_scores=False),
         inference="stacked estimating equations" + ("" if problem.cluster is None else ", clustered"),
         diagnostics=weighting_diagnostics(
             problem.covariates, problem.treatment, problem.treatment_levels, found.weights

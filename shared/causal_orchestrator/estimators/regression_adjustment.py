@@ -52,7 +52,7 @@ def estimate(
         method="regression_adjustment",
         estimand=estimand,
         estimates=estimates,
-        covariance=influence_covariance(contrast, problem.cluster),
+        covariance=influence_covariance(contrast, problem.cluster, of_scores=False),
         inference="stacked estimating equations" + ("" if problem.cluster is None else ", clustered"),
         details={
             "family": family,

@@ -105,7 +105,9 @@ def effective_clusters(
     return float(parts.sum() ** 2 / (parts**2).sum())
 
 
-def influence_covariance(influence: Floats, cluster: NDArray[np.int64] | None = None) -> Floats:
+def influence_covariance(
+    influence: Floats, cluster: NDArray[np.int64] | None = None, *, of_scores: bool = True
+) -> Floats:
     """Return the covariance (k, k) of estimators from their influence functions.
 
     Parameters
@@ -114,18 +116,16 @@ def influence_covariance(influence: Floats, cluster: NDArray[np.int64] | None = 
         Row i's influence on each estimate; the estimator is asymptotically its mean.
     cluster : shape (n,), optional
         Codes 0…G-1; influences are summed within clusters and G/(G-1) is applied.
-
-    Notes
-    -----
-    Without clusters the mean square has no small-sample factor, as in Stata's teffects, DoubleML and the sandwich.
+    of_scores : whether, without clusters, n/(n-1) is applied, as to a mean of scores; not to stacked estimating
+        equations, whose sandwich has no such factor (Stefanski & Boos 2002; Stata's teffects).
     """
     psi = np.atleast_2d(influence.T).T
     n = psi.shape[0]
     psi = psi - psi.mean(axis=0)
-    if cluster is None:
-        return np.asarray(psi.T @ psi / n**2)
-    psi = sum_by(cluster, psi)
-    return np.asarray(psi.T @ psi / n**2 * len(psi) / (len(psi) - 1))
+    if cluster is not None:
+        psi = sum_by(cluster, psi)
+    groups = len(psi)
+    return np.asarray(psi.T @ psi / n**2 * (groups / (groups - 1) if cluster is not None or of_scores else 1.0))
 
 
 @dataclass(frozen=True)
