@@ -209,7 +209,7 @@ def _marginal(problem: Problem, adjustment: str, family: Family, label: str) -> 
         method="ols",
         estimand=label,
         estimates=means[1:] - means[0],
-        covariance=influence_covariance(contrast, problem.cluster),
+        covariance=influence_covariance(contrast, problem.cluster, of_scores=False),
         inference="stacked estimating equations" + ("" if problem.cluster is None else ", clustered"),
         details={"family": family},
         influence=contrast,

@@ -64,7 +64,7 @@ def estimate(problem: Problem, *, score: Score = "dr", normalized: bool = True) 
         method="transportability",
         estimand="ATE",
         estimates=[told.means[1] - told.means[0]],
-        covariance=influence_covariance(contrast, cluster),
+        covariance=influence_covariance(contrast, cluster, of_scores=False),
         inference="stacked estimating equations" + ("" if cluster is None else ", clustered"),
         diagnostics=_diagnostics(problem, data, supported, effective),
         details={
