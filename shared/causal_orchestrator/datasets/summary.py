@@ -178,7 +178,7 @@ def _moments(name: str, levels: Any, counts: Any, remarks: Remarks) -> dict[str,
     values = levels.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if not values.size:
         return {}
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)  # they are distinct
     values, counts = values[order], counts[order]
     n = int(counts.sum())
     with np.errstate(over="ignore", invalid="ignore"):
@@ -186,7 +186,8 @@ def _moments(name: str, levels: Any, counts: Any, remarks: Remarks) -> dict[str,
         centred = values - mean
         std = float(np.sqrt(np.average(centred**2, weights=counts) * n / (n - 1))) if n > 1 else None
         spread = std if std and np.isfinite(std) else None
-        skewness = float(np.average((centred / spread) ** 3, weights=counts)) if spread else None
+        scaled = centred / spread if spread else None  # a power of three is far slower than two products
+        skewness = float(np.average(scaled * scaled * scaled, weights=counts)) if scaled is not None else None
     if np.abs(values).max() > LARGEST or not np.isfinite(mean) or (std is not None and not np.isfinite(std)):
         remarks.add("NUMERIC_OVERFLOW", name)
     whole = bool((values == np.floor(values)).all())
@@ -232,12 +233,10 @@ def _sentinels(values: Any, counts: Any) -> int:
 
 
 def _levels(levels: Any, counts: Any) -> dict[str, Any]:
+    if pa.types.is_timestamp(levels.type) or (not pa.types.is_string(levels.type) and len(levels) > MOST_LEVELS):
+        return {}
     shown = [i for i in np.argsort(-counts, kind="stable")[:MOST_LEVELS] if counts[i] >= SMALL_CELL]
-    if pa.types.is_timestamp(levels.type):
-        return {}
     keys = levels.take(pa.array(shown, pa.int64())).to_pylist()
-    if not pa.types.is_string(levels.type) and len(levels) > MOST_LEVELS:
-        return {}
     named = {key if isinstance(key, str) else _number(key): int(counts[i]) for key, i in zip(keys, shown, strict=True)}
     return {"levels": named, "n_rare": int(counts.sum() - sum(named.values()))}
 
