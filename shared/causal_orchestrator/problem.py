@@ -689,8 +689,8 @@ def _code_treatment(
         few = len(levels) <= MAX_TREATMENT_LEVELS and bool(np.all(levels == np.round(levels)))
         if len(levels) > 2 and not few:
             return _Coded(numbers, "continuous", (), everyone)
-        labels = np.array([_label(value) for value in numbers], dtype=object)
         ordered = [_label(value) for value in levels]
+        labels = np.array(ordered, dtype=object)[np.searchsorted(levels, numbers)]
     else:
         labels = series.astype(str).to_numpy(dtype=object)
         ordered = sorted(set(labels))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,8 +68,9 @@ def summarise(table: Any, remarks: Remarks) -> Summary:
     """
     drafts = []
     rows = np.zeros(table.num_rows, dtype=np.uint64)
-    for position, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
-        levels, codes = text.encode(column)
+    for position, (name, column, (levels, codes)) in enumerate(
+        zip(table.column_names, table.columns, _encoded(table.columns), strict=True)
+    ):
         counts = np.bincount(codes, minlength=len(levels) + 1)[: len(levels)]
         drafts.append(_describe(name, levels, counts, column, remarks) | {"alias": f"x{position}"})
         rows = _mix(rows * np.uint64(0x9E3779B97F4A7C15) + codes.astype(np.uint64) + np.uint64(position))
@@ -76,6 +78,18 @@ def summarise(table: Any, remarks: Remarks) -> Summary:
     columns = tuple(ColumnSummary(**draft, flags=flags.get(draft["name"], ())) for draft in drafts)
     rows.sort()
     return Summary(columns, int((rows[1:] == rows[:-1]).sum()))
+
+
+def _encoded(columns: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Encode each column while the one before it is described; never more than one ahead, for memory's sake."""
+    with ThreadPoolExecutor(1) as ahead:
+        coming: Future[tuple[Any, Any]] | None = None
+        for column in columns:
+            coming, ready = ahead.submit(text.encode, column), coming
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def _mix(x: Any) -> Any:
