@@ -38,6 +38,7 @@ from threadpoolctl import threadpool_limits
 sys.path[:] = [p for p in sys.path if Path(p) != Path(__file__).parent]
 
 from causal_orchestrator import estimators, sensitivity  # noqa: E402
+from causal_orchestrator.numerics import recalibration  # noqa: E402
 from causal_orchestrator.numerics.learners import BOOSTING, JOINT_BOOSTING  # noqa: E402
 from causal_orchestrator.problem import build  # noqa: E402
 from causal_orchestrator.question import Question  # noqa: E402
@@ -229,6 +230,12 @@ def directly(x: np.ndarray, t: np.ndarray, y: np.ndarray, fold: np.ndarray) -> t
     return propensity, outcome
 
 
+def recalibrated(propensity: np.ndarray, outcome: np.ndarray, t: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the propensities (n,) as they are here after the fits, whose cost is counted on this side alone."""
+    lines = [recalibration.mean(outcome[:, arm], y, None, t == arm) for arm in (0, 1)]
+    return recalibration.probability(propensity, t, None, np.ones(len(t), dtype=bool), np.column_stack(lines))
+
+
 def clocked(run: Callable[[], Any]) -> tuple[Any, np.ndarray]:
     """Return what `run` returns, and its processor and wall seconds."""
     start = time.process_time(), time.perf_counter()
@@ -250,7 +257,7 @@ def nuisances(_: argparse.Namespace) -> list[str]:
             fresh = problem.change()
             found, here = clocked(lambda fresh=fresh: fresh.learned(**recipe))
             (propensity, outcome), there = clocked(lambda fold=found.fold[0]: directly(x, t, y / y.std(), fold))
-            if not np.allclose(found.e, propensity, atol=1e-6):
+            if not np.allclose(found.e, recalibrated(propensity, outcome, t, y / y.std()), atol=1e-6):
                 sys.exit("the two sides have not fitted the same propensity")
             if np.corrcoef(found.mu1, outcome[:, 1])[0, 1] < 0.999:
                 sys.exit("the two sides have not fitted the same outcome")
