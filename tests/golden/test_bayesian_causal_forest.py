@@ -9,6 +9,7 @@ import pytest
 from scipy.special import ndtr
 
 from causal_orchestrator import estimators
+from causal_orchestrator.numerics.nuisance import propensity_alone, recipe
 from causal_orchestrator.problem import build
 from causal_orchestrator.simulate import SIMULATIONS
 
@@ -24,7 +25,7 @@ def both(kind, outcome=None):
     made = SIMULATIONS[kind](250, seed=2)
     problem = build(made.frame, made.question, seed=SEED)
     ours = estimators.estimate("bayesian_causal_forest", problem, draws=DRAWS, warm=WARM, **LEARNED)
-    propensity = problem.learned(**LEARNED).e
+    propensity = propensity_alone(problem, recipe(problem.n, **LEARNED))[0][:, 1]
     general = {"random_seed": SEED, "num_threads": 1}
     if outcome is not None:
         general["outcome_model"] = outcome

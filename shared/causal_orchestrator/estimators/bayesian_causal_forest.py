@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_orchestrator.errors import InputError, NotApplicable
+from causal_orchestrator.numerics import nuisance
 from causal_orchestrator.numerics.forests import sample_effects
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
@@ -32,14 +33,14 @@ def estimate(
 ) -> Estimate:
     """Estimate the effect of each row and their average by a Bayesian causal forest.
 
-    Assumes no unmeasured confounding and overlap. One forest holds what the covariates (the shared propensity among
+    Assumes no unmeasured confounding and overlap. One forest holds what the covariates (the propensity among
     them) make of the outcome, another the effect. The interval is a credible one: of the average in the population,
     the rows being weighted by a Bayesian bootstrap. There is no standard error.
 
     Parameters
     ----------
     draws : from the posterior, after `warm` grow-from-root iterations.
-    learners, folds, repeats : of the shared propensity, see `numerics.nuisance.recipe`.
+    learners, folds, repeats : of the propensity, see `numerics.nuisance.recipe`; the outcome has no part in it.
 
     Returns
     -------
@@ -62,9 +63,10 @@ def estimate(
     if problem.cluster is not None or problem.weights is not None:
         raise NotApplicable("a Bayesian causal forest takes rows as independent draws of equal weight", code="NEEDS_INDEPENDENT_ROWS")  # fmt: skip
     _check(problem.n, draws, warm)
-    found = problem.learned(learners=learners, folds=folds, repeats=repeats)
+    how = nuisance.recipe(problem.n, learners=learners, folds=folds, repeats=repeats)
+    propensity, shares = nuisance.propensity_alone(problem, how)
     effects = sample_effects(
-        problem.covariates, problem.treatment, problem.outcome, found.e,
+        problem.covariates, problem.treatment, problem.outcome, propensity[:, 1],
         binary=problem.outcome_kind == "binary", draws=draws, warm=warm, seed=problem.seed,
     )  # fmt: skip
     whose = {"ATE": np.ones(problem.n, dtype=bool), "ATT": problem.treatment == 1, "ATC": problem.treatment == 0}[
@@ -82,7 +84,7 @@ def estimate(
         covariance=None,
         inference=f"posterior: credible interval from {draws} draws",
         diagnostics={"effective draws": {"value": effective, "threshold": ENOUGH, "passed": effective >= ENOUGH, "detail": f"of the average effect, of {draws}"}},
-        details={"posterior": _posterior(average, effects[whose], tail), "learners": dict(found.learners), "draws": draws, "warm": warm},
+        details={"posterior": _posterior(average, effects[whose], tail), "learners": {"propensity": shares}, "draws": draws, "warm": warm},
         notes=("intervals are credible ones: probability statements under the prior of the forests",),
         cate=effects.mean(axis=1),
         cate_interval=np.quantile(effects, [tail, 1 - tail], axis=1).T,

@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 SMALL, LARGE = 2_000, 100_000  # rows below and from which other folds, repetitions and learners serve
+REPEAT_STEP = 7919  # between the seeds of repetitions
 WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
 RIDGE = 1e-9  # makes equal learners share equally
 CODE_VERSION = 5  # part of the key of stored nuisances; grows when the numbers change
@@ -169,7 +170,7 @@ def _least_squares(design: Floats, target: Floats, weights: Floats | None, rows:
 def learned(sample: Sample, how: Recipe) -> Nuisances:
     """Cross-fit all nuisance functions, `how.repeats` times on different folds."""
     with threadpool_limits(limits=1):
-        rounds = [_learned_once(sample, how, seed=sample.seed + 7919 * r) for r in range(how.repeats)]
+        rounds = [_learned_once(sample, how, seed=sample.seed + REPEAT_STEP * r) for r in range(how.repeats)]
     mixed: dict[str, dict[str, float]] = {}
     for name in rounds[0].learners:
         shares = [turn.learners[name] for turn in rounds]
@@ -364,6 +365,20 @@ def cross_fit_propensity(cross: _CrossFit, codes: Floats, levels: int) -> tuple[
     raw = np.clip(np.column_stack([each for each, _ in fitted]), 1e-6, None)
     mean = {name: float(np.mean([shares[name] for _, shares in fitted])) for name in fitted[0][1]}
     return raw / raw.sum(axis=1, keepdims=True), mean
+
+
+def propensity_alone(sample: Sample, how: Recipe) -> tuple[Floats, dict[str, float]]:
+    """Return cross-fitted P(level | covariates) (n, K), mean over repetitions, which no outcome has moved.
+
+    For models that take it as a covariate: one that the outcome's predictions have moved would tell them of it.
+    """
+    levels = len(sample.treatment_levels)
+    rounds = [
+        cross_fit_propensity(cross_fitter(sample, how, seed=sample.seed + REPEAT_STEP * r), sample.treatment, levels)
+        for r in range(how.repeats)
+    ]
+    shares = {name: float(np.mean([told[name] for _, told in rounds])) for name in rounds[0][1]}
+    return np.mean([fitted for fitted, _ in rounds], axis=0), shares
 
 
 def stack_shares(predictions: Floats, target: Floats, weights: Floats | None = None) -> Floats:

@@ -14,7 +14,6 @@ from causal_orchestrator.numerics.nuisance import Nuisances, Recipe, Sample
 
 Floats = NDArray[np.float64]
 
-REPEAT_STEP = 7919  # between the seeds of repetitions, as for the shared nuisances
 NOTHING = 1e-12  # share of variances below which the instrument moves nothing
 
 
@@ -46,7 +45,7 @@ def instruments_given_covariates(sample: Sample, instruments: Floats, how: Recip
     """Return cross-fitted E[instrument | covariates] (R, n, k), on the folds of the shared nuisances."""
     found = np.zeros((how.repeats, *instruments.shape))
     for r in range(how.repeats):
-        cross = nuisance.cross_fitter(sample, how, seed=sample.seed + REPEAT_STEP * r)
+        cross = nuisance.cross_fitter(sample, how, seed=sample.seed + nuisance.REPEAT_STEP * r)
         for j, z in enumerate(instruments.T):
             if np.all(np.isin(z, (0.0, 1.0))):
                 found[r, :, j] = cross(z, kind="probability")[0]
@@ -69,7 +68,7 @@ def by_instrument(sample: Sample, instrument: Floats, how: Recipe) -> tuple[Nuis
     fold = np.zeros((how.repeats, n), dtype=np.int64)
     shares: dict[str, dict[str, float]] = {}
     for r in range(how.repeats):
-        cross = nuisance.cross_fitter(_Moved(sample, instrument), how, seed=sample.seed + REPEAT_STEP * r)
+        cross = nuisance.cross_fitter(_Moved(sample, instrument), how, seed=sample.seed + nuisance.REPEAT_STEP * r)
         propensity[r], shares["instrument"] = nuisance.cross_fit_propensity(cross, instrument, 2)
         fold[r] = cross.fold
         for k in (0, 1):
