@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from causal_orchestrator.errors import DesignError, InputError, NotApplicable
 from causal_orchestrator.numerics import cross_sections
-from causal_orchestrator.numerics.inference import influence_covariance
+from causal_orchestrator.numerics.inference import sum_by
 from causal_orchestrator.numerics.linear import independent_columns
 from causal_orchestrator.numerics.logit import fit_logit
 from causal_orchestrator.numerics.panel import (
@@ -376,19 +376,22 @@ def _source(problem: Problem, data: _Data) -> str:
     return ", clustered" if clustered else " of units" if data.time is None else " of rows"
 
 
+def _summed(data: _Data, parts: Sequence[_Average]) -> Floats:
+    """Return the influence on the parts, summed over clusters (G, number of parts)."""
+    influence = np.column_stack([p.influence for p in parts])
+    return sum_by(data.cluster, influence - influence.mean(axis=0))
+
+
 def _covariance(data: _Data, parts: Sequence[_Average]) -> Floats:
-    """Return the mean square of the influence, without a small-sample factor, as `did` and csdid have it."""
-    groups = int(data.cluster.max()) + 1
-    return influence_covariance(np.column_stack([p.influence for p in parts]), data.cluster) * (groups - 1) / groups
+    """Return the sandwich of the influence, without a small-sample factor, as `did` and csdid have it."""
+    summed = _summed(data, parts)
+    return np.asarray(summed.T @ summed / len(data.first) ** 2)
 
 
 def _rows(problem: Problem, data: _Data, parts: Sequence[_Average]) -> list[EffectRow]:
     if not parts:
         return []
-    influence = np.column_stack([p.influence for p in parts])
-    summed = np.zeros((int(data.cluster.max()) + 1, influence.shape[1]))
-    np.add.at(summed, data.cluster, influence)
-    band = multiplier_critical_value(summed, problem.confidence_level, seed=problem.seed)
+    band = multiplier_critical_value(_summed(data, parts), problem.confidence_level, seed=problem.seed)
     errors = np.sqrt(np.diag(_covariance(data, parts)))
     return [
         effect_row(p.term, p.value, float(error), confidence_level=problem.confidence_level, critical=band, n=p.n, **p.where)

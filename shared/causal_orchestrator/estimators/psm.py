@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 Distance = Literal["logit_ps", "ps", "mahalanobis"]
 StandardError = Literal["abadie_imbens_2016", "abadie_imbens_2006", "homoskedastic"]
 
+AIMED = {"ATT": (1,), "ATC": (0,), "ATE": (0, 1)}  # arms whose units are matched
 # Rows of one arm behind each local moment, the row itself among them: Abadie & Imbens (2016) on a propensity, (2006) else.
 NEIGHBOURS = {"ps": 2, "logit_ps": 2, "mahalanobis": 3}
 BOOTSTRAP = 200  # draws of kernel matching's standard error
@@ -91,13 +92,13 @@ def estimate(
     coordinates = _coordinates(problem, distance, link)
     width = CALIPER if caliper == "auto" and distance != "mahalanobis" else None if caliper == "auto" else caliper
     limit = None if width is None else width * (1.0 if distance == "mahalanobis" else float(coordinates.std(ddof=1)))
-    treated = problem.treatment == 1
+    aimed = np.isin(problem.treatment, AIMED[estimand])
     filed = np.argsort(problem.rows, kind="stable")  # ties go by place in the file
     imputed = np.zeros((problem.n, 2))
     imputed[np.arange(problem.n), problem.treatment.astype(np.int64)] = problem.outcome
     used, matched = np.zeros(problem.n), np.zeros(problem.n, dtype=bool)
     squared, pairs = np.zeros(problem.n), np.zeros(problem.n)
-    for arm in ({"ATT": (1,), "ATC": (0,), "ATE": (0, 1)})[estimand]:
+    for arm in AIMED[estimand]:
         targets, donors = (filed[problem.treatment[filed] == a] for a in (arm, 1 - arm))
         found = _matches(
             coordinates, targets, donors, replace=replace, ratio=ratio, ties=ties, limit=limit,
@@ -113,7 +114,7 @@ def estimate(
         squared[donors] += found.squared
     if not matched.any():
         raise DesignError("no unit has a match within the caliper", code="POSITIVITY")
-    target = matched & {"ATT": treated, "ATC": ~treated, "ATE": np.ones(problem.n, dtype=bool)}[estimand]
+    target = matched & aimed
     difference = imputed[:, 1] - imputed[:, 0]
     value = float(difference[target].mean())
     pieces = _Pieces(
@@ -122,7 +123,7 @@ def estimate(
     kind = variance or ("abadie_imbens_2006" if distance == "mahalanobis" else "abadie_imbens_2016")
     found_variance, inference = _variance(pieces, kind) if replace else _paired(pieces)
     weights = np.where(target, 1.0, 0.0) + used
-    lost = int(({"ATT": treated, "ATC": ~treated, "ATE": np.ones(problem.n, dtype=bool)}[estimand] & ~matched).sum())
+    lost = int((aimed & ~matched).sum())
     notes = (f"{lost} units have no match within the caliper and are left out",) if lost else ()
     return conclude(
         problem,
@@ -286,7 +287,7 @@ def _by_kernel(problem: Problem, how: _Smoother, bias_adjustment: bool) -> Estim
     if how.distance == "mahalanobis" or bias_adjustment or not 0 < how.bandwidth < np.inf:
         raise InputError("a kernel is for distances of the propensity, without bias_adjustment, and has a positive bandwidth", code="OPTION_INVALID", details={"option": "kernel"})  # fmt: skip
     found = _smoothed(problem, how)
-    aimed = np.isin(problem.treatment, {"ATT": (1,), "ATC": (0,), "ATE": (0, 1)}[how.estimand])
+    aimed = np.isin(problem.treatment, AIMED[how.estimand])
     lost = int((aimed & ~found.target).sum())
     rng = np.random.default_rng(problem.seed)
     again = [_smoothed(problem.take(rng.integers(0, problem.n, problem.n)), how).value for _ in range(BOOTSTRAP)]
@@ -308,7 +309,7 @@ def _by_kernel(problem: Problem, how: _Smoother, bias_adjustment: bool) -> Estim
 def _smoothed(problem: Problem, how: _Smoother) -> _Smoothed:
     line = _line(problem, how)
     arm, gap, target, weights = problem.treatment, np.zeros(problem.n), np.zeros(problem.n, dtype=bool), np.zeros(problem.n)  # fmt: skip
-    for own in {"ATT": (1,), "ATC": (0,), "ATE": (0, 1)}[how.estimand]:
+    for own in AIMED[how.estimand]:
         mine, others = np.flatnonzero(arm == own), np.flatnonzero(arm != own)
         ones, outcome = np.ones(len(others)), problem.outcome[others]
         centre = outcome.mean()

@@ -169,9 +169,7 @@ def _of_sample(sample: Sample, outcomes: Floats, influence: Floats) -> Floats:
         fit = least_squares(with_intercept(sample.covariates[treated]), gained)
         if len(fit.kept) > MOST_COLUMNS * len(gained):
             fit = least_squares(np.ones((len(gained), 1)), gained)
-        x = fit.design[:, fit.kept]
-        leverage = ((x @ fit.bread) * x).sum(axis=1)
-        out[treated, k - 1] = fit.residuals / np.sqrt(np.clip(1 - leverage, LEAST_FREE, None)) / treated.mean()
+        out[treated, k - 1] = fit.residuals / np.sqrt(np.clip(1 - fit.leverage, LEAST_FREE, None)) / treated.mean()
     return _centred(out)
 
 

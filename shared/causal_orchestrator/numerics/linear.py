@@ -36,6 +36,13 @@ class LeastSquares:
     residuals: Floats
     bread: Floats
 
+    @property
+    def leverage(self) -> Floats:
+        """Each row's share (n,) in its own fitted value."""
+        x = self.design[:, self.kept]
+        own = ((x @ self.bread) * x).sum(axis=1)
+        return np.asarray(own if self.weights is None else own * self.weights)
+
 
 def independent_columns(design: Floats) -> NDArray[np.int64]:
     """Return the indices of columns that are linearly independent of the columns before them."""
@@ -123,8 +130,7 @@ def _robust(fit: LeastSquares, x: Floats, weights: Floats, kind: Covariance) -> 
     n, k = x.shape
     squared = (weights * fit.residuals) ** 2
     if kind in ("hc2", "hc3"):
-        leverage = ((x @ fit.bread) * x).sum(axis=1) * weights
-        squared = squared / np.clip(1 - leverage, 1e-10, None) ** (1 if kind == "hc2" else 2)
+        squared = squared / np.clip(1 - fit.leverage, 1e-10, None) ** (1 if kind == "hc2" else 2)
     factor = n / (n - k) if kind == "hc1" else 1.0
     meat = (x * squared[:, None]).T @ x * factor
     small: Floats = fit.bread @ meat @ fit.bread

@@ -45,10 +45,7 @@ def fit_logit(design: Floats, target: Floats, weights: Floats | None = None) -> 
     EstimationError
         If the iterations do not settle although the arms are not separated (``NOT_CONVERGED``).
     """
-    kept = independent_columns(design)
-    scale = np.linalg.norm(design[:, kept], axis=0) / np.sqrt(len(target))
-    x = design[:, kept] / scale
-    w = np.ones(len(target)) if weights is None else weights
+    kept, scale, x, w = _prepared(design, weights)
     beta = np.zeros(len(kept))
     deviance = np.inf
     for _ in range(MAX_STEPS):
@@ -69,6 +66,13 @@ def fit_logit(design: Floats, target: Floats, weights: Floats | None = None) -> 
     coefficients = np.zeros(design.shape[1])
     coefficients[kept] = beta / scale
     return Logit(coefficients, special.expit(predictor), kept, bool(np.abs(predictor).max() > SEPARATED / 2))
+
+
+def _prepared(design: Floats, weights: Floats | None) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+    """Return the columns kept, the root mean square of each, those columns divided by it, and every row's weight."""
+    kept = independent_columns(design)
+    scale = np.linalg.norm(design[:, kept], axis=0) / np.sqrt(len(design))
+    return kept, scale, design[:, kept] / scale, np.ones(len(design)) if weights is None else weights
 
 
 def _ascend(x: Floats, target: Floats, w: Floats, beta: Floats, step: Floats) -> tuple[Floats, float, float]:
@@ -116,11 +120,9 @@ def fit_probit(design: Floats, target: Floats, weights: Floats | None = None) ->
     EstimationError
         If the iterations do not settle, as where the arms are separated (``NOT_CONVERGED``).
     """
-    kept = independent_columns(design)
-    x = design[:, kept] / (np.linalg.norm(design[:, kept], axis=0) / np.sqrt(len(target)))
-    w = np.ones(len(target)) if weights is None else weights
+    _, _, x, w = _prepared(design, weights)
     sign = 2 * target - 1
-    beta = np.zeros(len(kept))
+    beta = np.zeros(x.shape[1])
     for _ in range(MAX_STEPS):
         predictor = x @ beta
         # The inverse Mills ratio by logarithms: far out both its parts vanish.
@@ -142,9 +144,7 @@ def fit_multinomial(design: Floats, codes: Floats, levels: int, weights: Floats 
     if levels == 2:
         probability = fit_logit(design, codes, weights).probability
         return np.column_stack([1 - probability, probability])
-    kept = independent_columns(design)
-    x = design[:, kept] / (np.linalg.norm(design[:, kept], axis=0) / np.sqrt(len(codes)))
-    w = np.ones(len(codes)) if weights is None else weights
+    _, _, x, w = _prepared(design, weights)
     target = (codes[:, None] == np.arange(levels)).astype(np.float64)
     k = x.shape[1]
     beta = np.zeros((k, levels - 1))

@@ -32,6 +32,7 @@ Codes = NDArray[np.int64]
 SMALL, LARGE = 2_000, 100_000  # rows below and from which other folds, repetitions and learners serve
 REPEAT_STEP = 7919  # between the seeds of repetitions
 WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
+LEAST_CHANCE = 1e-6  # of a level among more than two, before they are put to sum one
 RIDGE = 1e-9  # makes equal learners share equally
 CODE_VERSION = 5  # part of the key of stored nuisances; grows when the numbers change
 
@@ -171,10 +172,6 @@ def learned(sample: Sample, how: Recipe) -> Nuisances:
     """Cross-fit all nuisance functions, `how.repeats` times on different folds."""
     with threadpool_limits(limits=1):
         rounds = [_learned_once(sample, how, seed=sample.seed + REPEAT_STEP * r) for r in range(how.repeats)]
-    mixed: dict[str, dict[str, float]] = {}
-    for name in rounds[0].learners:
-        shares = [turn.learners[name] for turn in rounds]
-        mixed[name] = {key: float(np.mean([share[key] for share in shares])) for key in shares[0]}
     return Nuisances(
         kind="learned",
         propensity=np.concatenate([turn.propensity for turn in rounds]),
@@ -182,7 +179,7 @@ def learned(sample: Sample, how: Recipe) -> Nuisances:
         outcome=np.concatenate([turn.outcome for turn in rounds]),
         treatment=np.concatenate([turn.treatment for turn in rounds]),
         fold=np.concatenate([turn.fold for turn in rounds]),
-        learners=mixed,
+        learners={name: _mean_shares([turn.learners[name] for turn in rounds]) for name in rounds[0].learners},
         shared=rounds[0].shared,
     )
 
@@ -220,13 +217,22 @@ def _learned_once(sample: Sample, how: Recipe, *, seed: int) -> Nuisances:
 def _recalibrated_propensity(raw: Floats, codes: Floats, weights: Floats | None, by_level: Floats) -> Floats:
     """Return propensities (n, K) whose errors neither they nor the outcomes' means by level can tell, each against the rest."""
     everyone = np.ones(len(codes), dtype=bool)
-    moved = [
+    return _with_sum_one([
         recalibration.probability(raw[:, k], (codes == k).astype(np.float64), weights, everyone, by_level)
-        for k in range(1 if raw.shape[1] == 2 else 0, raw.shape[1])
-    ]
-    if raw.shape[1] == 2:
-        return np.column_stack([1 - moved[0], moved[0]])
-    together = np.column_stack(moved)
+        for k in _asked(raw.shape[1])
+    ])  # fmt: skip
+
+
+def _asked(levels: int) -> range:
+    """Return the levels whose probability is fitted: of two the second, of more each against the rest."""
+    return range(1, 2) if levels == 2 else range(levels)
+
+
+def _with_sum_one(fitted: Sequence[Floats]) -> Floats:
+    """Return P(level) (n, K) from the fits of the levels that are `_asked`."""
+    if len(fitted) == 1:
+        return np.column_stack([1 - fitted[0], fitted[0]])
+    together = np.clip(np.column_stack(fitted), LEAST_CHANCE, None)
     return np.asarray(together / together.sum(axis=1, keepdims=True))
 
 
@@ -358,13 +364,8 @@ def cross_fitter(sample: Sample, how: Recipe, *, seed: int, shared: guided.Share
 
 def cross_fit_propensity(cross: _CrossFit, codes: Floats, levels: int) -> tuple[Floats, dict[str, float]]:
     """Return cross-fitted P(level | covariates) (n, levels): one fit for two levels, else one against the rest each."""
-    if levels == 2:
-        treated, shares = cross(codes, kind="probability")
-        return np.column_stack([1 - treated, treated]), shares
-    fitted = [cross((codes == k).astype(np.float64), kind="probability") for k in range(levels)]
-    raw = np.clip(np.column_stack([each for each, _ in fitted]), 1e-6, None)
-    mean = {name: float(np.mean([shares[name] for _, shares in fitted])) for name in fitted[0][1]}
-    return raw / raw.sum(axis=1, keepdims=True), mean
+    fitted = [cross((codes == k).astype(np.float64), kind="probability") for k in _asked(levels)]
+    return _with_sum_one([each for each, _ in fitted]), _mean_shares([shares for _, shares in fitted])
 
 
 def propensity_alone(sample: Sample, how: Recipe) -> tuple[Floats, dict[str, float]]:
@@ -377,8 +378,11 @@ def propensity_alone(sample: Sample, how: Recipe) -> tuple[Floats, dict[str, flo
         cross_fit_propensity(cross_fitter(sample, how, seed=sample.seed + REPEAT_STEP * r), sample.treatment, levels)
         for r in range(how.repeats)
     ]
-    shares = {name: float(np.mean([told[name] for _, told in rounds])) for name in rounds[0][1]}
-    return np.mean([fitted for fitted, _ in rounds], axis=0), shares
+    return np.mean([fitted for fitted, _ in rounds], axis=0), _mean_shares([shares for _, shares in rounds])
+
+
+def _mean_shares(fits: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([shares[name] for shares in fits])) for name in fits[0]}
 
 
 def stack_shares(predictions: Floats, target: Floats, weights: Floats | None = None) -> Floats:
