@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,20 @@ ONLY_IN = {
 }
 
 
+ROOT = PACKAGE.parent.parent
+HOMES = metadata.packages_distributions()
+INSTALLED = set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / "requirements" / "run.lock").read_text(), re.MULTILINE))
+# Of these alone may a file bear the lack.
+METHODS = {
+    re.split("[<>=]", requirement)[0]
+    for requirement in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][
+        "methods"
+    ]
+}
+# An analysis on the laptop runs none of these; their libraries come with extras.
+NOT_THE_LAPTOP = ("backends/gcp", "models/gemini", "entrypoints", "tracing", "http/", "datasets/bigquery")
+
+
 def modules() -> list[Path]:
     return sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE)
 
@@ -87,8 +104,11 @@ def layer(path: Path) -> str:
 
 def imported(path: Path) -> set[str]:
     """Every absolute module name that the file imports when it runs (not for types alone), wherever in the file."""
+    return imported_in(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def imported_in(tree: ast.Module) -> set[str]:
     names: set[str] = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
         id(inner)
         for node in ast.walk(tree)
@@ -121,6 +141,25 @@ def test_a_library_is_imported_where_it_belongs(path: Path) -> None:
     for name in imported(path):
         home = ONLY_IN.get(name.split(".")[0])
         assert home is None or relative.startswith(home), f"{relative} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_library_is_among_what_make_run_installs(path: Path) -> None:
+    top = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {NAME}
+    lacking = {name for name in top if not INSTALLED & {home.lower().replace("_", "-") for home in HOMES[name]}}
+    optional = METHODS & {name.split(".")[0] for name in bearable(path)}
+    assert lacking <= optional or str(path.relative_to(PACKAGE)).startswith(NOT_THE_LAPTOP)
+
+
+def bearable(path: Path) -> set[str]:
+    """Imports whose failure the file itself answers."""
+    tries = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Try)]
+    answered = [node for node in tries if any(_answers(handler) for handler in node.handlers)]
+    return {name for node in answered for name in imported_in(ast.Module(node.body, []))}
+
+
+def _answers(handler: ast.ExceptHandler) -> bool:
+    return handler.type is not None and bool(re.search("ImportError|ModuleNotFoundError", ast.unparse(handler.type)))
 
 
 def test_methods_never_import_each_other() -> None:

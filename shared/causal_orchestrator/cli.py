@@ -363,6 +363,9 @@ def _show_analysis(analysis: Analysis) -> None:
     ):
         for line in lines:
             console.print(Text(f"  {label}{line}"))
+    broken = [warning["message"] for warning in results["warnings"] if warning["severity"] == "error"]
+    for message in broken:
+        console.print(Text(f"  failed: {shown(message, 300)}", style="red"))
     if analysis.out is not None:
         console.print()
         for name in ("report.html", "analysis.ipynb", "results.json", "manifest.json"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,6 +96,13 @@ def test_shapley_values_add_up_to_a_prediction_and_share_what_columns_share():
     assert apart.explained > 0.9
     assert np.corrcoef(apart.values[:, 0], x[:, 0])[0, 1] > 0.95
     np.testing.assert_allclose(10 * apart.values, attribute(x, 10 * target, ("a", "b", "c"), seed=1).values, atol=1e-6)
+
+
+def test_without_its_library_the_figure_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(NotApplicable, match="lightgbm") as raised:
+        attribute(np.zeros((200, 2)), np.zeros(200), ("a", "b"), seed=1)
+    assert raised.value.code == "EXTRA_MISSING"
 
 
 def test_columns_without_a_say_explain_nothing():

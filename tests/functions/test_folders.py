@@ -86,6 +86,7 @@ def test_the_jobs_image_runs_as_nobody_from_hashed_requirements() -> None:
     assert len(stages) == 2
     assert re.search(r"^USER \d+", text, re.MULTILINE)
     assert "--require-hashes --only-binary :all:" in text
+    assert "libgomp1" in text.split("FROM")[-1]  # without it LightGBM can't be loaded
     # What has one file to its name, in a lock for every machine, has its source alone.
     entries = re.findall(
         r"^([a-z0-9._-]+)==.*\n((?:    --hash=\S+.*\n)+)", (FUNCTIONS / "science.lock").read_text(), re.MULTILINE

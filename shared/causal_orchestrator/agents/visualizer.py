@@ -52,7 +52,7 @@ def _draw(kind: str, spec: Spec, evidence: Evidence, *, made: list[Figure], file
         raise
     except CausalError as exc:
         return shown(exc.message, 300)
-    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RuntimeError) as exc:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError, RuntimeError) as exc:
         # Whatever one picture stumbles over, the others and the job do not depend on it.
         return shown(f"{type(exc).__name__}: {exc}", 300)
     file = f"figures/{kind}.svg"

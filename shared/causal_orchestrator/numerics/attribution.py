@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from causal_orchestrator.errors import NotApplicable
+
 Floats = NDArray[np.float64]
 
 TREES = {"num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 20, "lambda_l2": 1.0}
@@ -42,12 +44,19 @@ def attribute(features: Floats, target: Floats, sources: Sequence[str], *, seed:
     target : shape (n,)
     sources : the column of the table behind each feature; values of features of one column are added.
 
+    Raises
+    ------
+    NotApplicable
+        Where LightGBM can't be loaded (``EXTRA_MISSING``).
+
     References
     ----------
     Lundberg, Erion, Chen et al. (2020), https://doi.org/10.1038/s42256-019-0138-9; computed by LightGBM.
     """
-    import lightgbm
-
+    try:
+        import lightgbm
+    except (ImportError, OSError) as exc:  # it is not there, or the system's libgomp.so.1 is not
+        raise NotApplicable(f"Shapley values need lightgbm: {exc}", code="EXTRA_MISSING") from exc
     n = len(target)
     centre, scale = float(target.mean()), float(target.std()) or 1.0
     y = (target - centre) / scale
