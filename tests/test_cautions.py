@@ -105,6 +105,18 @@ def test_extreme_weights_are_told_with_the_smallest_propensity() -> None:
     assert not [note for note in mild.notes if "extreme weights" in note]
 
 
+def test_extreme_weights_of_doses_are_told() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal(600)
+    dose = 1.5 * x + rng.standard_normal(600)
+    frame = pd.DataFrame({"x": x, "t": dose, "y": dose + x + rng.standard_normal(600)})
+    question = co.Question(treatment="t", outcome="y", covariates=["x"])
+    told = co.estimate("dose_response", frame, question, method="msm", draws=50)
+    assert [note for note in told.notes if "extreme weights" in note and "of the rows" in note]
+    mild = co.estimate("dose_response", frame.assign(t=dose - 1.5 * x), question, method="msm", draws=50)
+    assert not [note for note in mild.notes if "extreme weights" in note]
+
+
 def test_squares_that_cannot_differ_are_not_looked_at() -> None:
     arm = np.arange(100) % 2 == 0
     assert moments_apart(np.zeros((100, 2)), arm, np.ones(100))[2] == ()

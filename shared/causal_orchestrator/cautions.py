@@ -74,17 +74,18 @@ def _moved(problem: Problem, estimate: Estimate) -> NDArray[np.float64]:
 
 def _weighing(problem: Problem, estimate: Estimate) -> dict[str, dict[str, Any]]:
     weights = estimate.details.get("weights")
-    if problem.treatment_kind != "binary" or not isinstance(weights, np.ndarray) or weights.shape != (problem.n,):
+    if not isinstance(weights, np.ndarray) or weights.shape != (problem.n,) or problem.treatment_kind == "multivalued":
         return {}
-    treated = problem.treatment == 1
+    treated, binary = problem.treatment == 1, problem.treatment_kind == "binary"
+    sides = {"treated": treated, "controls": ~treated} if binary else {"rows": np.ones(problem.n, dtype=bool)}
     # Rows without weight were left out by the method's design: matching and cells drop what has no counterpart.
-    arms = [weights[side & (weights != 0)] for side in (treated, ~treated)]
+    arms = [weights[side & (weights != 0)] for side in sides.values()]
     if not np.isfinite(weights).all() or not all(len(arm) for arm in arms):
         return {}
     shares = [heaviest_share(arm) for arm in arms]
-    worst = max((0, 1), key=lambda k: shares[k][0] / shares[k][1])
+    worst = max(range(len(arms)), key=lambda k: shares[k][0] / shares[k][1])
     value, threshold = shares[worst][0], min(HEAVY * shares[worst][1], 0.5)
-    who = ("treated", "controls")[worst]
+    who = tuple(sides)[worst]
     size = effective_sample_size(arms[worst])
     detail = f"share of the weight of the {who} on its heaviest {shares[worst][1]:.1%}; {len(arms[worst])} rows count like {size:.0f}{_smallest(problem, estimate)}"  # fmt: skip
     found: dict[str, dict[str, Any]] = {
@@ -92,7 +93,7 @@ def _weighing(problem: Problem, estimate: Estimate) -> dict[str, dict[str, Any]]
     }
     if value >= threshold:
         found["heaviest hundredth"]["note"] = f"extreme weights: {value:.0%} is the {detail}; few rows decide the estimate and its standard error may be too small"  # fmt: skip
-    if not problem.covariates.shape[1]:
+    if not (binary and problem.covariates.shape[1]):
         return found
     apart, chance, columns = moments_apart(problem.covariates, treated, weights)
     if not columns:

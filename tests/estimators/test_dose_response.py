@@ -52,6 +52,13 @@ def test_bands_and_derivative_cover():
         assert stats.binomtest(int(count), 30, 0.95).pvalue > ALARM
 
 
+def test_one_far_row_does_not_make_the_average_derivative():
+    made = SIMULATIONS["confounded_dose"](400, seed=100_006)
+    found = estimators.estimate("dose_response", build(made.frame, made.question, seed=100_006))
+    assert found.std_error < 0.1  # a row's learned weight of 260, where the true one is 1, made it 2.2
+    assert abs(found.estimate - 1) < 4 * found.std_error
+
+
 def test_a_marginal_structural_quadratic_finds_a_straight_line():
     made = SIMULATIONS["confounded_dose"](2_000, seed=2)
     found = estimators.estimate("dose_response", build(made.frame, made.question), grid=GRID, method="msm")

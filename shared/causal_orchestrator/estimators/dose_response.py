@@ -203,7 +203,11 @@ def _parametric(problem: Problem, doses: Floats, method: Method, draws: int) -> 
             },
             "specification": _specification(problem, found.score),
         },
-        details={"method": method, "density": found.family},
+        details={
+            "method": method,
+            "density": found.family,
+            **({} if found.weights is None else {"weights": found.weights}),
+        },
         notes=("the average derivative is that of the fitted curve at the rows' doses",),
     )
 

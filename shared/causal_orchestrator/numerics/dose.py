@@ -30,7 +30,8 @@ MOST_CROSSED = 12  # covariates whose slope may change with the dose
 MOST_BENT = 24  # functions of covariates that the bends in the dose may depend on
 NODES, TREE_NODES = 48, 16  # doses at which ridge and the slower trees are averaged over the covariates
 STEP = 0.25  # of the standard deviation of the dose: trees' derivative is that over so much either side
-RIESZ_RIDGE = 1e-3  # times the mean squared feature
+RIESZ_RIDGES = np.geomspace(1e-4, 1.0, 7)  # times the mean squared feature
+RIESZ_PARTS = 5  # among which the ridge is chosen
 BINS = 400  # the doses are counted in so many bins where bandwidths are sought
 DENSITY_ROWS = 2_000  # covariates over which a density is averaged
 RESIDUALS = 2_000  # points at which the density of residuals is kept
@@ -252,7 +253,7 @@ def _regressions(sample: Sample, w: Floats, fold: Codes, scale: Scale, counted: 
     every, bends = (np.column_stack([each[j] for each in features]) for j in (0, 1))
     names = (*("smooth", "bent")[: len(smooths)], "boosting")
     own, slope = np.empty((len(y), len(names))), np.empty((len(y), len(names)))
-    riesz, fitted = np.empty(len(y)), []
+    riesz, rise, fitted = np.empty(len(y)), np.empty(len(y)), []
     for k in range(int(fold.max()) + 1):
         into, held = fold != k, fold == k
         found = [_ridge(smooth, *pair, y, w, into, held) for smooth, pair in zip(smooths, features, strict=True)]
@@ -260,7 +261,9 @@ def _regressions(sample: Sample, w: Floats, fold: Codes, scale: Scale, counted: 
         fitted.append(found)
         own[held] = np.column_stack([each.own for each in found])
         slope[held] = np.column_stack([each.slope for each in found])
-        riesz[held] = _riesz(every, bends, counted, w, into, held)
+        riesz[held], rise[held] = _riesz(every, bends, counted, w, into, held)
+    # The ridge has shrunk α; on the rows that it was not learned on its least loss is at this multiple of it.
+    riesz *= float(w @ (counted * rise)) / float(w @ riesz**2)
     shares = stack_shares(own, y, w)
     nodes = np.unique(np.quantile(scale.of(a), np.linspace(0, 1, NODES)))
     table, lowest, highest = (np.empty((len(y), len(nodes))) for _ in range(3))
@@ -316,15 +319,32 @@ def _some(w: Floats, into: Rows) -> Floats | None:
     return None if np.all(w == 1) else w[into]
 
 
-def _riesz(own: Floats, slope: Floats, counted: Floats, w: Floats, into: Rows, held: Rows) -> Floats:
-    """Return α (held,) with E[α g] = E[c ∂g/∂a] for every g in the span of the features, learned on `into`."""
+def _riesz(own: Floats, slope: Floats, counted: Floats, w: Floats, into: Rows, held: Rows) -> tuple[Floats, Floats]:
+    """Return α (held,) and its derivative in the dose, with E[α g] = E[c ∂g/∂a] for every g in the span of the features, learned on `into`.
+
+    The ridge is that of least loss on rows left out, E[α² - 2 c ∂α/∂a]; α goes no farther than on the rows that it was
+    learned on, for its products of features know no bound.
+    """
     centre, spread = own[into].mean(axis=0), own[into].std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     x = np.column_stack([np.ones(len(own)), (own - centre) / spread])
-    target = np.concatenate([[0.0], np.average(counted[into, None] * slope[into] / spread, axis=0, weights=w[into])])
-    gram = (x[into] * w[into][:, None]).T @ x[into] / w[into].sum()
-    ridge = RIESZ_RIDGE * np.diag([0.0, *np.ones(own.shape[1])])
-    return np.asarray(x[held] @ np.linalg.solve(gram + ridge, target))
+    derivative = np.column_stack([np.zeros(len(own)), counted[:, None] * slope / spread])
+    penalty = np.diag([0.0, *np.ones(own.shape[1])])
+    parts = [np.flatnonzero(into)[j::RIESZ_PARTS] for j in range(RIESZ_PARTS)]
+    grams = [(x[rows] * w[rows, None]).T @ x[rows] / w[into].sum() for rows in parts]
+    targets = [w[rows] @ derivative[rows] / w[into].sum() for rows in parts]
+    gram, target = np.sum(grams, axis=0), np.sum(targets, axis=0)
+
+    def loss(ridge: float) -> float:
+        missed = 0.0
+        for g, t in zip(grams, targets, strict=True):
+            rho = np.linalg.solve(gram - g + ridge * penalty, target - t)
+            missed += float(rho @ g @ rho - 2 * t @ rho)
+        return missed
+
+    rho = np.linalg.solve(gram + min(RIESZ_RIDGES, key=loss) * penalty, target)
+    seen = x[into] @ rho
+    return np.clip(x[held] @ rho, seen.min(), seen.max()), slope[held] @ (rho[1:] / spread)
 
 
 def _hats(u: Floats, nodes: Floats) -> tuple[Codes, Floats]:

@@ -57,6 +57,8 @@ class Fitted:
 
     score : shape (n, q)
         Of the cubic terms that the curve lacks; their sum is about zero if it lacks nothing.
+    weights : shape (n,)
+        Of the rows, where the curve rests on weights for their doses.
     """
 
     values: Floats
@@ -64,6 +66,7 @@ class Fitted:
     family: str
     log_likelihood: float
     score: Floats
+    weights: Floats | None = None
 
 
 def rows_of(sample: Sample) -> Rows:
@@ -125,7 +128,7 @@ def weighted_quadratic(rows: Rows, grid: Floats, *, family: str | None = "normal
     values = np.vander(at, 3, increasing=True) @ fit.coefficients
     design = np.vander(t, 3, increasing=True)
     score = _score((t**3)[:, None], design, rows.outcome - design @ fit.coefficients, weights)
-    return Fitted(values, float(np.average(slopes, weights=rows.weights)), "normal", likelihood, score)
+    return Fitted(values, float(np.average(slopes, weights=rows.weights)), "normal", likelihood, score, weights)
 
 
 def _score(added: Floats, design: Floats, residuals: Floats, weights: Floats) -> Floats:
