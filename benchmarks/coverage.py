@@ -357,7 +357,7 @@ def shards(group: Group, draws: int) -> range:
     return range(math.ceil(min(group.draws, draws) / SHARD))
 
 
-def following(due: Mapping[str, Sequence[int]], lines: Sequence[Mapping[str, Any]], count: int) -> list[str]:
+def following(due: Mapping[str, Sequence[Any]], lines: Sequence[Mapping[str, Any]], count: int) -> list[str]:
     """Return the groups that have had the least time so far, among those with shards left."""
     spent = {name: sum(line["seconds"] for line in lines if line["group"] == name) for name in due}
     return sorted((name for name in due if due[name]), key=lambda name: spent[name])[:count]
