@@ -128,14 +128,15 @@ def individual(evidence: Evidence) -> Drawing:
     if not edges or not counts:
         raise NotApplicable("no method estimated effects of single units")
     figure, axes = sheet(2.6)
-    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=BLUE, edgecolor="white")
+    widths = np.diff(edges)
+    axes.bar(edges[:-1], np.array(counts) * widths.min() / widths, widths, align="edge", color=BLUE, edgecolor="white")
     axes.axvline(0, color=VERMILION, linewidth=1.4, linestyle=(0, (4, 3)))
     axes.set_xlabel(_unit(evidence))
-    axes.set_ylabel("units")
+    axes.set_ylabel(f"units per {number(widths.min())}")  # bars of few units were joined: their areas compare
     plain(axes)
     return Drawing(
         figure,
-        "Estimated effects given the covariates; their spread mixes true differences with noise.",
+        "Estimated effects given the covariates; their spread mixes true differences with noise. Areas stand for units.",
         f"{sum(counts)} effects between {number(edges[0])} and {number(edges[-1])}.",
     )
 
