@@ -20,11 +20,11 @@ RTOL = 1e-9  # the same chain; the outcome is standardised once here and once mo
 LEARNED = {"learners": ("linear",), "folds": 2, "repeats": 1}
 
 
-def both(kind, outcome=None):
+def both(kind, outcome=None, **options):
     """Return our estimate, the problem, and the package's model on the rows and propensities that it saw."""
     made = SIMULATIONS[kind](250, seed=2)
     problem = build(made.frame, made.question, seed=SEED)
-    ours = estimators.estimate("bayesian_causal_forest", problem, draws=DRAWS, warm=WARM, **LEARNED)
+    ours = estimators.estimate("bayesian_causal_forest", problem, draws=DRAWS, warm=WARM, **LEARNED, **options)
     propensity = propensity_alone(problem, recipe(problem.n, **LEARNED))[0][:, 1]
     general = {"random_seed": SEED, "num_threads": 1}
     if outcome is not None:
@@ -45,7 +45,25 @@ def test_the_posterior_of_each_row_is_that_of_the_package():
     assert tau.shape == (250, DRAWS)
     np.testing.assert_allclose(ours.cate, tau.mean(axis=1), rtol=RTOL)
     np.testing.assert_allclose(ours.cate_interval, np.quantile(tau, [0.025, 0.975], axis=1).T, rtol=RTOL)
-    assert ours.estimate == pytest.approx(tau.mean(), rel=RTOL)
+    assert ours.details["posterior"]["uncorrected"]["mean"] == pytest.approx(tau.mean(), rel=RTOL)
+
+
+@pytest.mark.parametrize("estimand", ["ATE", "ATT", "ATC"])
+def test_the_average_is_corrected_by_what_the_package_s_draws_miss(estimand):
+    ours, problem, model, e = both("confounded_heterogeneous", estimand=estimand)
+    t, tau = problem.treatment, np.asarray(model.tau_hat_train)
+    missed = problem.outcome[:, None] - np.asarray(model.y_hat_train)
+    of_treated, of_controls, own = {
+        "ATE": (1 / e, 1 / (1 - e), np.ones(problem.n)),
+        "ATT": (np.ones(problem.n), e / (1 - e), t),
+        "ATC": ((1 - e) / e, np.ones(problem.n), 1 - t),
+    }[estimand]
+    scores = own[:, None] * tau + (t * of_treated - (1 - t) * of_controls)[:, None] * missed
+    rng = np.random.default_rng(SEED)
+    shares = np.array([rng.standard_exponential(problem.n) for _ in range(DRAWS)])
+    expected = (shares * scores.T).sum(axis=1) / (shares @ own)
+    assert ours.estimate == pytest.approx(expected.mean(), rel=RTOL)
+    assert (ours.ci_lower, ours.ci_upper) == pytest.approx(np.quantile(expected, [0.025, 0.975]), rel=RTOL)
 
 
 def test_with_a_binary_outcome_effects_are_the_package_s_differences_of_probabilities():
@@ -58,4 +76,4 @@ def test_with_a_binary_outcome_effects_are_the_package_s_differences_of_probabil
     ]
     tau = ndtr(np.asarray(under[1])) - ndtr(np.asarray(under[0]))
     np.testing.assert_allclose(ours.cate, tau.mean(axis=1), rtol=1e-6)  # probit written out, not the package's contrast
-    assert ours.estimate == pytest.approx(tau.mean(), rel=1e-6)
+    assert ours.details["posterior"]["uncorrected"]["mean"] == pytest.approx(tau.mean(), rel=1e-6)

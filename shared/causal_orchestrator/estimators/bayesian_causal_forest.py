@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from causal_orchestrator.errors import InputError, NotApplicable
 from causal_orchestrator.numerics import nuisance
 from causal_orchestrator.numerics.forests import sample_effects
+from causal_orchestrator.numerics.weighting import balancing_weights
 from causal_orchestrator.problem import Estimate, Problem, conclude
 
 Floats = NDArray[np.float64]
 
 LEAST_DRAWS, MOST_DRAWS = 20, 5_000
 MOST_CELLS = 5e7  # rows times draws that are held in memory
+TRIM = 0.01  # how near a propensity may come to 0 or 1
 ENOUGH = 50.0  # effective draws from which quantiles of a posterior are steady
 
 
@@ -34,8 +36,10 @@ def estimate(
     """Estimate the effect of each row and their average by a Bayesian causal forest.
 
     Assumes no unmeasured confounding and overlap. One forest holds what the covariates (the propensity among
-    them) make of the outcome, another the effect. The interval is a credible one: of the average in the population,
-    the rows being weighted by a Bayesian bootstrap. There is no standard error.
+    them) make of the outcome, another the effect. The average is that of the population: each draw weighs the rows by
+    a Bayesian bootstrap and adds what the draw misses of the outcomes, weighted to the target by the propensity, for
+    the forests' prior draws the average to where the covariates confound it. The interval is a credible one; there
+    is no standard error.
 
     Parameters
     ----------
@@ -45,8 +49,9 @@ def estimate(
     Returns
     -------
     Estimate
-        The posterior mean; ``cate`` has each row's, ``cate_interval`` its credible interval. The forests saw every
-        row's outcome, so their effects are not judged by scores of the same rows.
+        The mean of the corrected posterior; ``cate`` has each row's effect as the forests have it, ``cate_interval``
+        its credible interval, ``details`` the average without the correction. The forests saw every row's outcome, so
+        their effects are not judged by scores of the same rows.
 
     Raises
     ------
@@ -58,21 +63,26 @@ def estimate(
 
     References
     ----------
-    Hahn, Murray & Carvalho (2020), https://doi.org/10.1214/19-BA1195; Rubin (1981), "The Bayesian bootstrap".
+    Hahn, Murray & Carvalho (2020), https://doi.org/10.1214/19-BA1195; Yiu, Fong, Holmes & Rousseau (2023),
+    https://arxiv.org/abs/2306.06059, for the correction; Rubin (1981), "The Bayesian bootstrap".
     """
     if problem.cluster is not None or problem.weights is not None:
         raise NotApplicable("a Bayesian causal forest takes rows as independent draws of equal weight", code="NEEDS_INDEPENDENT_ROWS")  # fmt: skip
     _check(problem.n, draws, warm)
     how = nuisance.recipe(problem.n, learners=learners, folds=folds, repeats=repeats)
     propensity, shares = nuisance.propensity_alone(problem, how)
-    effects = sample_effects(
+    posterior = sample_effects(
         problem.covariates, problem.treatment, problem.outcome, propensity[:, 1],
         binary=problem.outcome_kind == "binary", draws=draws, warm=warm, seed=problem.seed,
     )  # fmt: skip
     whose = {"ATE": np.ones(problem.n, dtype=bool), "ATT": problem.treatment == 1, "ATC": problem.treatment == 0}[
         estimand
     ]
-    average = _population(effects[whose], seed=problem.seed)
+    toward = np.where(problem.treatment == 1, 1.0, -1.0) * balancing_weights(
+        problem.treatment, np.clip(propensity, TRIM, 1 - TRIM), estimand
+    )
+    effects, missed = posterior.effects, problem.outcome[:, None] - posterior.fitted
+    average = _population(whose[:, None] * effects + toward[:, None] * missed, whose, seed=problem.seed)
     tail = (1 - problem.confidence_level) / 2
     lower, upper = np.quantile(average, [tail, 1 - tail])
     effective = effective_draws(effects[whose].mean(axis=0))
@@ -80,9 +90,9 @@ def estimate(
         problem,
         method="bayesian_causal_forest",
         estimand=estimand,
-        estimates=[float(effects[whose].mean())],
+        estimates=[float(average.mean())],
         covariance=None,
-        inference=f"posterior: credible interval from {draws} draws",
+        inference=f"posterior: credible interval from {draws} draws, corrected by the Bayesian bootstrap",
         diagnostics={"effective draws": {"value": effective, "threshold": ENOUGH, "passed": effective >= ENOUGH, "detail": f"of the average effect, of {draws}"}},
         details={"posterior": _posterior(average, effects[whose], tail), "learners": {"propensity": shares}, "draws": draws, "warm": warm},
         notes=("intervals are credible ones: probability statements under the prior of the forests",),
@@ -101,23 +111,26 @@ def _check(n: int, draws: int, warm: int) -> None:
         raise InputError(f"warm must lie between 1 and {MOST_DRAWS}, found {warm}", code="OPTION_INVALID", details={"option": "warm"})  # fmt: skip
 
 
-def _population(effects: Floats, *, seed: int) -> Floats:
-    """Return a draw of the population's average for each draw of the rows' effects (n, S): a Bayesian bootstrap."""
+def _population(scores: Floats, whose: NDArray[np.bool_], *, seed: int) -> Floats:
+    """Return the average over those `whose` it is for each draw of the rows' scores (n, S): a Bayesian bootstrap."""
     rng = np.random.default_rng(seed)
-    average = np.zeros(effects.shape[1])
-    for s in range(effects.shape[1]):
-        share = rng.standard_exponential(len(effects))
-        average[s] = share @ effects[:, s] / share.sum()
+    average = np.zeros(scores.shape[1])
+    for s in range(scores.shape[1]):
+        share = rng.standard_exponential(len(scores))
+        average[s] = share @ scores[:, s] / share[whose].sum()
     return average
 
 
 def _posterior(average: Floats, effects: Floats, tail: float) -> dict[str, Any]:
-    spread = effects.std(axis=0)
+    uncorrected, spread = effects.mean(axis=0), effects.std(axis=0)
     return {
         "mean": float(average.mean()),
         "standard_deviation": float(average.std(ddof=1)),
         "probability_positive": float((average > 0).mean()),
-        "sample_interval": np.quantile(effects.mean(axis=0), [tail, 1 - tail]).tolist(),
+        "uncorrected": {
+            "mean": float(uncorrected.mean()),
+            "interval": np.quantile(uncorrected, [tail, 1 - tail]).tolist(),
+        },
         "spread_of_effects": {"mean": float(spread.mean()), "interval": np.quantile(spread, [tail, 1 - tail]).tolist()},
     }
 

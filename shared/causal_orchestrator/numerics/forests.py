@@ -85,6 +85,14 @@ def grow(
     return Grown(scale * effect, scale * np.sqrt(variance), importance / max(importance.sum(), np.finfo(float).tiny))
 
 
+@dataclass(frozen=True)
+class Posterior:
+    """Draws (n, draws) of each row's effect, and of its expected outcome under the treatment that it got."""
+
+    effects: Floats
+    fitted: Floats
+
+
 def sample_effects(
     covariates: Floats,
     treatment: Floats,
@@ -95,8 +103,8 @@ def sample_effects(
     draws: int,
     warm: int,
     seed: int,
-) -> Floats:
-    """Return posterior draws (n, draws) of each row's effect from a Bayesian causal forest.
+) -> Posterior:
+    """Draw each row's effect and expected outcome from a Bayesian causal forest.
 
     Parameters
     ----------
@@ -139,9 +147,10 @@ def sample_effects(
             general_params={"random_seed": seed % 2**31, "num_threads": 1, "outcome_model": link},
         )
     if not binary:
-        return np.asarray(scale * model.tau_hat_train, dtype=np.float64)
+        return Posterior(np.asarray(scale * model.tau_hat_train), np.asarray(centre + scale * model.y_hat_train))
     zero = np.zeros(len(outcome))
     contrast = model.compute_contrast(
         covariates, covariates, zero, zero + 1, propensity, propensity, type="posterior", scale="probability"
     )
-    return np.asarray(contrast, dtype=np.float64)
+    fitted = model.predict(covariates, treatment, propensity, type="posterior", terms="y_hat", scale="probability")
+    return Posterior(np.asarray(contrast, dtype=np.float64), np.asarray(fitted, dtype=np.float64))
