@@ -275,7 +275,7 @@ GROUPS = (
     )),
     Group("weak proxies", simulated("proxied", 400, strength=0.2), (
         method("proximal"), method("proximal", bridge="gmm"),
-    ), hard=True, about="a first stage with an F of about one"),
+    ), hard=True, about="a first stage with an F of about two"),
     Group("parametric curves of a dose", simulated("confounded_dose", 400), tuple(
         method("dose_response", method=each, draws=100) for each in ("gps", "msm")
     ), draws=FEW, hard=True, about="outcomes are no quadratic in dose and density (gps), weights have no variance (msm)"),
