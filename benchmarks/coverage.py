@@ -451,7 +451,10 @@ def data(group: Group) -> str:
     problem = build(made.frame, made.question, seed=FIRST_SEED)
     arrays = [problem.outcome, problem.treatment, problem.covariates, problem.cluster, problem.weights, made.effect]
     arrays += [problem.roles[role] for role in sorted(problem.roles)]
-    return hashlib.sha256(b"".join(np.asarray(a if a is not None else 0).tobytes() for a in arrays)).hexdigest()[:8]
+    plain = [np.asarray(a if a is not None else 0) for a in arrays]
+    # Of Python's objects the bytes would be their addresses.
+    told = b"".join((a.astype(str) if a.dtype == object else a).tobytes() for a in plain)
+    return hashlib.sha256(told).hexdigest()[:8]
 
 
 def codes(group: Group) -> dict[Label, str]:
