@@ -139,7 +139,7 @@ def bent_dose(seed: int, n: int = 400) -> Simulated:
     return make({"t": t, "y": y, **with_names(x)}, question, 2 * np.cos(t), t > 0, AD=2 * math.exp(-0.79))
 
 
-def policies(seed: int, n: int = 800) -> Simulated:
+def policies(seed: int, n: int) -> Simulated:
     """Return data of which it is known what the policies that are learned from them are worth: the effect is 1 + x0.
 
     The truth is that of the trees of depth one that the methods learn, each for its fold, over a large population.
@@ -266,13 +266,16 @@ GROUPS = (
     Group("policy, given", simulated("confounded_policy", 600), (
         method("off_policy", **SMOOTH), method("off_policy", score="snips", **SMOOTH),
     )),
-    Group("policy, learned", policies, (
+    Group("policy, learned", partial(policies, n=2_000), (
         method("policy_learning", depth=1, **SMOOTH), method("off_policy", depth=1, **SMOOTH),
     )),
     Group("proxies", simulated("proxied", 600), (method("proximal"), method("proximal", bridge="gmm"))),
     Group("transport", simulated("transported", 800), tuple(
         method("transportability", score=score) for score in ("dr", "ipsw", "om")
     )),
+    Group("policy, learned from few rows", partial(policies, n=600), (
+        method("policy_learning", depth=1, **SMOOTH),
+    ), hard=True, about="the gain rests on the hundred or so that the tree leaves out"),
     Group("weak proxies", simulated("proxied", 400, strength=0.2), (
         method("proximal"), method("proximal", bridge="gmm"),
     ), hard=True, about="a first stage with an F of about two"),
