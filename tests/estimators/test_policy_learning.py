@@ -11,6 +11,7 @@ from scipy import stats
 
 from causal_orchestrator import estimators
 from causal_orchestrator.errors import CausalError, InputError
+from causal_orchestrator.estimators import policy_learning
 from causal_orchestrator.numerics.folds import folds
 from causal_orchestrator.numerics.learned_policy import FOLDS, learned
 from causal_orchestrator.numerics.policy_tree import Tree, search, search_within
@@ -181,3 +182,13 @@ def test_a_cost_that_is_missing_somewhere_is_refused_by_name():
     with pytest.raises(CausalError, match="cost") as raised:
         estimators.estimate("policy_learning", problem(n=300, cost=[np.nan, *[1.0] * 299]), **QUICK)
     assert raised.value.code == "COST_INVALID"
+
+
+def test_where_the_trees_of_the_folds_differ_their_errors_may_go_together():
+    rng = np.random.default_rng(4)
+    differences = rng.standard_normal((400, 1))
+    alike = np.tile(rng.integers(0, 2, 400), (5, 1))
+    assert policy_learning._together(alike, differences, None).item() == 0
+    alike[2, :100] = 1 - alike[2, :100]
+    of_those = np.where(np.arange(400) < 100, differences[:, 0], 0.0)
+    assert policy_learning._together(alike, differences, None).item() == pytest.approx(4 * of_those.var(ddof=1) / 400)

@@ -52,7 +52,10 @@ def test_the_posterior_of_each_row_is_that_of_the_package():
 def test_the_average_is_corrected_by_what_the_package_s_draws_miss(estimand):
     ours, problem, model, e = both("confounded_heterogeneous", estimand=estimand)
     t, tau = problem.treatment, np.asarray(model.tau_hat_train)
-    missed = problem.outcome[:, None] - np.asarray(model.y_hat_train)
+    fitted = np.asarray(model.y_hat_train)
+    centre = fitted.mean(axis=1)
+    pull = fitted.var(axis=1) / np.mean((problem.outcome[:, None] - fitted) ** 2)
+    missed = (centre + (problem.outcome - centre) / (1 - np.minimum(pull, 0.5)))[:, None] - fitted
     of_treated, of_controls, own = {
         "ATE": (1 / e, 1 / (1 - e), np.ones(problem.n)),
         "ATT": (np.ones(problem.n), e / (1 - e), t),

@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 
 LEAST_DRAWS, MOST_DRAWS = 20, 5_000
 MOST_CELLS = 5e7  # rows times draws that are held in memory
+MOST_PULL = 0.5  # of a row on its own posterior mean
 TRIM = 0.01  # how near a propensity may come to 0 or 1
 ENOUGH = 50.0  # effective draws from which quantiles of a posterior are steady
 
@@ -37,7 +38,7 @@ def estimate(
 
     Assumes no unmeasured confounding and overlap. One forest holds what the covariates (the propensity among
     them) make of the outcome, another the effect. The average is that of the population: each draw weighs the rows by
-    a Bayesian bootstrap and adds what the draw misses of the outcomes, weighted to the target by the propensity, for
+    a Bayesian bootstrap and adds what the draw would miss of outcomes that it had not seen, weighted to the target by the propensity, for
     the forests' prior draws the average to where the covariates confound it. The interval is a credible one; there
     is no standard error.
 
@@ -81,7 +82,7 @@ def estimate(
     toward = np.where(problem.treatment == 1, 1.0, -1.0) * balancing_weights(
         problem.treatment, np.clip(propensity, TRIM, 1 - TRIM), estimand
     )
-    effects, missed = posterior.effects, problem.outcome[:, None] - posterior.fitted
+    effects, missed = posterior.effects, _missed(problem.outcome, posterior.fitted)
     average = _population(whose[:, None] * effects + toward[:, None] * missed, whose, seed=problem.seed)
     tail = (1 - problem.confidence_level) / 2
     lower, upper = np.quantile(average, [tail, 1 - tail])
@@ -109,6 +110,17 @@ def _check(n: int, draws: int, warm: int) -> None:
         raise InputError(f"draws must lie between {LEAST_DRAWS} and {most} for {n} rows, found {draws}", code="OPTION_INVALID", details={"option": "draws"})  # fmt: skip
     if not 1 <= warm <= MOST_DRAWS:
         raise InputError(f"warm must lie between 1 and {MOST_DRAWS}, found {warm}", code="OPTION_INVALID", details={"option": "warm"})  # fmt: skip
+
+
+def _missed(outcome: Floats, fitted: Floats) -> Floats:
+    """Return what each draw (n, S) would miss of a row's outcome had it not seen the row.
+
+    What it misses of the rows that it saw is too little. A row pulls its own posterior mean by the share that its
+    posterior variance is of the noise's: exact for a linear smoother, where it is the leverage.
+    """
+    mean = fitted.mean(axis=1)
+    pull = np.minimum(fitted.var(axis=1) / np.mean((outcome[:, None] - fitted) ** 2), MOST_PULL)
+    return np.asarray((mean + (outcome - mean) / (1 - pull))[:, None] - fitted)
 
 
 def _population(scores: Floats, whose: NDArray[np.bool_], *, seed: int) -> Floats:

@@ -17,6 +17,7 @@ from causal_orchestrator.problem import Estimate, Problem, conclude
 from causal_orchestrator.results import EffectRow, finite
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 GAIN, LEARNED, BEST_CONSTANT, OBSERVED = "gain over the best constant policy", "learned", "best constant", "as observed"
 
@@ -49,8 +50,9 @@ def estimate(
     -------
     Estimate
         The gain of the learned over the best constant policy (``POLICY_GAIN``), net of costs; then one row per policy
-        with its value. ``details`` holds the tree from all rows, whom it treats, and what it costs. Where no fold's tree
-        departs from the best constant there is no gain to estimate, and no standard error.
+        with its value. ``details`` holds the tree from all rows, whom it treats, and what it costs. The gain is that of
+        the folds' trees, each valued on the fold that it did not see; its standard error is a bound from above where
+        these trees differ. Where none departs from the best constant there is no gain to estimate, and no standard error.
 
     Raises
     ------
@@ -74,24 +76,28 @@ def estimate(
     values = s @ rewards / s.sum()
     influence = s[:, None] * (rewards - values)
     gain, moved = float(values[0] - values[1]), influence[:, :1] - influence[:, 1:2]
+    features = problem.covariates[:, deciding(problem)]
+    by_fold = np.stack([tree.assign(features) for tree in policy.trees])
+    together = _together(by_fold, s[:, None] * (rewards[:, :1] - rewards[:, 1:2]), problem.cluster)
     departs = bool((policy.assigned != policy.constant).any())
     told = conclude(
         problem,
         method="policy_learning",
         estimand="POLICY_GAIN",
         estimates=[gain],
-        covariance=influence_covariance(moved, problem.cluster) if departs else None,
+        covariance=influence_covariance(moved, problem.cluster) + together if departs else None,
         inference=_inference(problem, departs=departs),
         diagnostics={
-            "stability": {"value": _stability(problem, policy), "detail": "mean share of rows about whom the tree and those of the folds agree"},
+            "stability": {"value": float((by_fold == policy.tree.assign(features)).mean()), "detail": "mean share of rows about whom the tree and those of the folds agree"},
             "propensities moved": {"value": limited(found, trim)[0], "detail": f"share outside [{trim:g}, {1 - trim:g}]"},
         },
         details={**_details(problem, policy, charged, s), "budget": budget, "depth": depth, "learners": dict(found.learners)},
         notes=() if departs else ("no tree departs from treating everyone alike",),
-        influence=moved if departs else None,
+        influence=None,
     )  # fmt: skip
     own = told.rows[0].model_copy(update={"term": GAIN, "level": None, "reference": None})
     covariance = influence_covariance(influence, problem.cluster)
+    covariance[0, 0] += together[0, 0]
     return replace(told, rows=(own, *_rows(problem, names, values, covariance)))
 
 
@@ -109,17 +115,28 @@ def _policies(
     return [LEARNED, BEST_CONSTANT, *(everyone[k] for k in order), OBSERVED], np.column_stack(columns)
 
 
+def _together(by_fold: Codes, differences: Floats, cluster: Codes | None) -> Floats:
+    """Return what the errors of the folds may add to the variance (1, 1) by going together, at the most.
+
+    Chance in one fold moves the trees of the others. Where all trees agree it can't; over the rows where they don't, the
+    variance of the folds' sum is at most their number times the sum of their variances (Cauchy and Schwarz).
+
+    Parameters
+    ----------
+    by_fold : shape (K, n)
+        What the tree of each fold does with each row.
+    differences : shape (n, 1)
+        What a row earns under the policy beyond the constant one, times its weight.
+    """
+    contested = (by_fold != by_fold[0]).any(axis=0)
+    return (len(by_fold) - 1) * influence_covariance(contested[:, None] * differences, cluster)
+
+
 def _inference(problem: Problem, *, departs: bool) -> str:
     if not departs:
         return "none: the learned policy is the best constant one in every fold"
     clustered = "" if problem.cluster is None else ", clustered"
-    return f"influence function of doubly robust scores, policies learned on other rows{clustered}"
-
-
-def _stability(problem: Problem, policy: Learned) -> float:
-    features = problem.covariates[:, deciding(problem)]
-    whole = policy.tree.assign(features)
-    return float(np.mean([(tree.assign(features) == whole).mean() for tree in policy.trees]))
+    return f"influence function of doubly robust scores, policies learned on other rows, a bound from above where these differ{clustered}"
 
 
 def _details(problem: Problem, policy: Learned, charged: Floats | None, s: Floats) -> dict[str, Any]:
