@@ -212,7 +212,7 @@ GROUPS = (
     ), draws=FEW),
     Group("confounded, default recipe", simulated("confounded_linear", 500), tuple(
         method(key) for key in LEARNED
-    ), draws=FEW),
+    )),
     Group("confounded, yes or no", simulated("confounded_binary", 1_000), (
         method("regression_adjustment", family="logit"), method("ipw"), method("aipw", **SMOOTH),
     )),
