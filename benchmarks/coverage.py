@@ -209,7 +209,7 @@ GROUPS = (
     )),
     Group("confounded by bends, default recipe", simulated("confounded_nonlinear", 2_000), tuple(
         method(key) for key in LEARNED
-    ), draws=FEW),
+    )),
     Group("confounded, default recipe", simulated("confounded_linear", 500), tuple(
         method(key) for key in LEARNED
     )),

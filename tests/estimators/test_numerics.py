@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special
 from statsmodels.stats.multitest import multipletests
 
 from causal_orchestrator.numerics.folds import folds
@@ -14,7 +15,7 @@ from causal_orchestrator.numerics.inference import (
     median_over_repeats,
     simultaneous_critical_value,
 )
-from causal_orchestrator.numerics.learners import features, fit
+from causal_orchestrator.numerics.learners import features, fit, ridge_regression
 from causal_orchestrator.numerics.linear import independent_columns, least_squares
 from causal_orchestrator.numerics.logit import fit_logit, fit_multinomial
 from causal_orchestrator.numerics.matching import local_covariance, match, match_once
@@ -133,7 +134,7 @@ def test_a_separated_logit_says_so():
     assert fit_logit(x, (x[:, 1] > 0) * 1.0).separated
 
 
-@pytest.mark.parametrize("name", ["linear", "interactions", "boosting", "forest"])
+@pytest.mark.parametrize("name", ["linear", "interactions", "sparse_interactions", "boosting", "forest"])
 @pytest.mark.parametrize("kind", ["mean", "probability"])
 def test_each_learner_beats_the_mean_out_of_sample(name, kind):
     x = rng().standard_normal((1_200, 4))
@@ -143,6 +144,52 @@ def test_each_learner_beats_the_mean_out_of_sample(name, kind):
     predict = fit(name, seen[:800], target[:800], None, kind=kind, seed=0)
     error = ((predict(seen[800:]) - signal[800:]) ** 2).mean()
     assert error < 0.5 * signal[800:].var()
+
+
+@pytest.mark.parametrize("kind", ["mean", "probability"])
+def test_few_bends_are_learned_better_than_by_a_ridge_over_all_of_them(kind):
+    x = np.random.default_rng(11).standard_normal((5_000, 6))
+    bend = x[:, 0] * x[:, 1] + np.abs(x[:, 2])
+    signal = special.expit(0.8 * (bend - 0.8)) if kind == "probability" else bend
+    draw = np.random.default_rng(12)
+    target = (draw.random(5_000) < signal) * 1.0 if kind == "probability" else signal + draw.standard_normal(5_000)
+    error = {}
+    for name in ("interactions", "sparse_interactions"):
+        seen = features(name, x)
+        predict = fit(name, seen[:1_000], target[:1_000], None, kind=kind, seed=0)
+        error[name] = ((predict(seen[1_000:]) - signal[1_000:]) ** 2).mean()
+    assert error["sparse_interactions"] < 0.7 * error["interactions"]
+
+
+def test_a_sparse_fit_is_the_ridge_on_features_as_large_as_its_first_slopes():
+    draw = np.random.default_rng(13)
+    x = draw.standard_normal((300, 5))
+    y = x @ [3.0, 1.0, 0.0, 0.0, 0.02] + draw.standard_normal(300)
+    w = np.ones(300)
+    size = np.abs(ridge_regression(x, y, w).slopes)
+    kept = size > 0.01 * size.max()
+    assert 1 < kept.sum() < 5
+    again = ridge_regression((x * size)[:, kept], y, w)
+    found = fit("sparse_interactions", x, y, None, kind="mean", seed=0)
+    assert found(x) == pytest.approx(again((x * size)[:, kept]), rel=1e-9)
+
+
+def test_a_sparse_fit_of_a_target_that_no_feature_tells_is_its_mean():
+    x = np.column_stack([np.tile([1.0, -1.0], 50), np.repeat([1.0, -1.0], 50)])
+    y = x[:, 0] * x[:, 1]
+    assert fit("sparse_interactions", x, y, None, kind="mean", seed=0)(x) == pytest.approx(np.zeros(100), abs=1e-12)
+
+
+def test_far_rows_do_not_rule_the_products():
+    """Of a column with heavy tails products are clipped at Tukey's outer fences, of a normal one nowhere."""
+    normal = np.random.default_rng(14).standard_normal((2_000, 1))
+    far = normal.copy()
+    far[0] = 1_000.0
+    z = (normal - normal.mean(axis=0)) / normal.std(axis=0)
+    plain = features("sparse_interactions", normal)[:, -1]
+    assert np.corrcoef(plain, z[:, 0] ** 2)[0, 1] == pytest.approx(1.0, abs=1e-9)
+    assert features("sparse_interactions", far)[0, -1] < 20  # a lone row that nothing holds would stand at 45
+    assert features("interactions", normal)[:, -1].max() < plain.max()
 
 
 def test_stacking_finds_the_better_learner_and_shares_sum_to_one():
@@ -157,7 +204,7 @@ def test_stacking_finds_the_better_learner_and_shares_sum_to_one():
 def test_small_data_get_more_folds_and_smooth_learners_large_data_fewer():
     assert recipe(500).folds > recipe(5_000).folds > recipe(2_000_000).folds == 2
     assert recipe(500).repeats > recipe(5_000).repeats == 1
-    assert "joint_boosting" not in recipe(500).learners
+    assert recipe(500).learners == ("linear", "sparse_interactions")
     assert "joint_boosting" in recipe(5_000).learners
     assert recipe(99_999).folds == recipe(5_000).folds
     assert recipe(99_999).learners == recipe(50_000).learners == ("linear", "joint_boosting")

@@ -278,10 +278,9 @@ def _ridge(smooth: Smooth, own: Floats, slope: Floats, y: Floats, w: Floats, int
     centre, spread = own[into].mean(axis=0), own[into].std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     level, unit = float(y[into].mean()), float(y[into].std()) or 1.0
-    predict = learners.ridge_regression((own[into] - centre) / spread, (y[into] - level) / unit, w[into])
-    origin = float(predict(np.zeros((1, own.shape[1])))[0])
-    slopes = (predict(np.eye(own.shape[1])) - origin) * unit / spread
-    intercept = level + unit * origin - float(centre @ slopes)
+    line = learners.ridge_regression((own[into] - centre) / spread, (y[into] - level) / unit, w[into])
+    slopes = line.slopes * unit / spread
+    intercept = level + unit * line.intercept - float(centre @ slopes)
 
     def table(doses: Floats) -> Floats:
         f, z = smooth.rows.shape[1], smooth.crossed[held]

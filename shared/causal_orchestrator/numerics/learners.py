@@ -1,8 +1,9 @@
 """The library of learners for nuisance functions: each takes features, target and weights, and returns a predictor.
 
 ``linear`` and ``interactions`` are ridge fits whose penalty is chosen by (approximate) leave-one-out loss, in closed
-form; ``boosting`` and ``forest`` are scikit-learn's, ``bart`` is stochtree's. All are deterministic given their seed and
-run on one thread. Those in `JOINT` learn the outcome in all arms at once, with the treatment among the features.
+form; ``sparse_interactions`` is such a fit made twice, so that few features carry it; ``boosting`` and ``forest`` are
+scikit-learn's, ``bart`` is stochtree's. All are deterministic given their seed and run on one thread. Those in `JOINT`
+learn the outcome in all arms at once, with the treatment among the features.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +28,8 @@ Target = Literal["mean", "probability"]
 PENALTIES = np.geomspace(1e-4, 1e2, 7)  # times the average squared feature
 MAX_PRODUCTS = 150  # pairwise products enter up to this many
 WINSOR = 0.01
+FAR_OUT = 3.0  # interquartile ranges beyond the quartiles (Tukey's outer fences)
+NEGLIGIBLE = 0.01  # of the largest slope: features below it are dropped from the second fit of `adaptive`
 SCORING_STEPS = 30
 BOOSTING = {
     "max_iter": 200, "learning_rate": 0.1, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0,
@@ -43,11 +47,14 @@ def features(name: str, x: Floats) -> Floats:
     """Return what a learner sees of the covariates: made without the target, so once for all rows, folds and targets.
 
     ``linear`` sees standardised columns; ``interactions`` also hinges at the quartiles of columns with more than two
-    values, and products; trees see the columns as they are.
+    values, and products, both of columns clipped at their tails; ``sparse_interactions``, which keeps few of them, the
+    same of columns clipped only where they lie far out; trees see the columns as they are.
     """
     if name == "linear":
         return _standardised(x)
-    return _standardised(_interactions(x)) if name == "interactions" else x
+    if name in ("interactions", "sparse_interactions"):
+        return _standardised(_interactions(x, tails=name == "sparse_interactions"))
+    return x
 
 
 def fit(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind: Target, seed: int) -> Predictor:
@@ -55,8 +62,8 @@ def fit(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind: T
 
     Parameters
     ----------
-    name : ``linear``, ``interactions``, ``boosting``, ``joint_boosting``, ``guided_boosting``, ``forest``, ``bart`` or
-        ``mean``
+    name : ``linear``, ``interactions``, ``sparse_interactions``, ``boosting``, ``joint_boosting``, ``guided_boosting``,
+        ``forest``, ``bart`` or ``mean``
     x : shape (n, p)
         Its `features`.
     target : shape (n,), in {0, 1} where `kind` is ``probability``.
@@ -82,7 +89,8 @@ def fit(name: str, x: Floats, target: Floats, weights: Floats | None, *, kind: T
     if name in ("boosting", "joint_boosting", "forest"):
         return _trees(name, x, target, weights, kind=kind, seed=seed)
     ridge = ridge_regression if kind == "mean" else ridge_logit
-    return ridge(x, target, np.ones(len(target)) if weights is None else weights)
+    w = np.ones(len(target)) if weights is None else weights
+    return adaptive(ridge, x, target, w) if name == "sparse_interactions" else ridge(x, target, w)
 
 
 def _standardised(x: Floats) -> Floats:
@@ -90,9 +98,13 @@ def _standardised(x: Floats) -> Floats:
     return np.asarray((x - x.mean(axis=0)) / np.where(scale > 0, scale, 1.0))
 
 
-def _interactions(x: Floats) -> Floats:
+def _interactions(x: Floats, *, tails: bool) -> Floats:
     z = _standardised(x)
     low, high = np.quantile(z, [WINSOR, 1 - WINSOR], axis=0) if z.shape[1] else (0.0, 0.0)
+    if tails and z.shape[1]:
+        lower, upper = np.quantile(z, [0.25, 0.75], axis=0)
+        reach = FAR_OUT * (upper - lower)
+        low, high = np.minimum(low, lower - reach), np.maximum(high, upper + reach)
     clipped = np.where(high > low, np.clip(z, low, high), z)
     smooth = [j for j in range(z.shape[1]) if len(np.unique(z[:2000, j])) > 2]
     knots = [(j, knot) for j in smooth for knot in np.unique(np.quantile(z[:, j], (0.25, 0.5, 0.75)))]
@@ -103,7 +115,45 @@ def _interactions(x: Floats) -> Floats:
     return np.column_stack([z, *hinges, *(clipped[:, i] * clipped[:, j] for i, j in pairs)])
 
 
-def ridge_regression(x: Floats, target: Floats, weights: Floats) -> Predictor:
+@dataclass(frozen=True)
+class Line:
+    """A linear predictor with coefficients (p,), and the function that makes the mean of it."""
+
+    intercept: float
+    slopes: Floats
+    kind: Target = "mean"
+
+    def __call__(self, new: Floats) -> Floats:
+        """Return E[target | features] (m,) of features (m, p)."""
+        predictor = self.intercept + new @ self.slopes
+        return np.asarray(special.expit(predictor) if self.kind == "probability" else predictor)
+
+
+def adaptive(ridge: Callable[[Floats, Floats, Floats], Line], x: Floats, target: Floats, weights: Floats) -> Line:
+    """Fit `ridge` twice, the second time with each feature as large as its first slope, so that small ones vanish.
+
+    Parameters
+    ----------
+    x : shape (n, p), standardised.
+
+    References
+    ----------
+    Frommlet & Nuel (2016), "An adaptive ridge procedure for L0 regularization", of which this is one step,
+    https://doi.org/10.1371/journal.pone.0148620
+    """
+    first = ridge(x, target, weights)
+    size = np.abs(first.slopes)
+    kept = size > NEGLIGIBLE * size.max()
+    if not kept.any():
+        return first
+    size = size[kept] / np.sqrt(np.mean(size[kept] ** 2))
+    line = ridge(x[:, kept] * size, target, weights)
+    slopes = np.zeros(x.shape[1])
+    slopes[kept] = line.slopes * size
+    return replace(line, slopes=slopes)
+
+
+def ridge_regression(x: Floats, target: Floats, weights: Floats) -> Line:
     """Fit ridge regression with the penalty of least leave-one-out squared error.
 
     References
@@ -126,10 +176,10 @@ def ridge_regression(x: Floats, target: Floats, weights: Floats) -> Predictor:
         loss = float((((y - rotated @ (shrunk * moment)) / (1 - leverage)) ** 2).sum())
         if loss < least:
             best, least = vectors @ (shrunk * moment), loss
-    return lambda new: y_mean + (new - x_mean) @ best
+    return Line(y_mean - float(x_mean @ best), best)
 
 
-def ridge_logit(x: Floats, target: Floats, weights: Floats) -> Predictor:
+def ridge_logit(x: Floats, target: Floats, weights: Floats) -> Line:
     """Fit ridge logistic regression with the penalty of least approximate leave-one-out deviance.
 
     References
@@ -155,7 +205,7 @@ def ridge_logit(x: Floats, target: Floats, weights: Floats) -> Predictor:
         loss = float(w @ (np.logaddexp(0.0, without) - target * without))
         if loss < least:
             best, least = beta, loss
-    return lambda new: np.asarray(special.expit(best[0] + new @ best[1:]))
+    return Line(float(best[0]), best[1:], "probability")
 
 
 def _scored(design: Floats, target: Floats, w: Floats, beta: Floats, ridge: Floats) -> tuple[Floats, Floats]:

@@ -34,7 +34,7 @@ REPEAT_STEP = 7919  # between the seeds of repetitions
 WIDE_ROWS = 20_000  # rows from which interactions of ridge cost more than they add beside trees
 LEAST_CHANCE = 1e-6  # of a level among more than two, before they are put to sum one
 RIDGE = 1e-9  # makes equal learners share equally
-CODE_VERSION = 5  # part of the key of stored nuisances; grows when the numbers change
+CODE_VERSION = 6  # part of the key of stored nuisances; grows when the numbers change
 
 
 class Sample(Protocol):
@@ -132,10 +132,10 @@ def recipe(
 
 def _default_learners(n: int) -> tuple[str, ...]:
     if n < SMALL:
-        return ("linear", "interactions")
+        return ("linear", "sparse_interactions")
     if n >= LARGE:
         return ("guided_boosting",)
-    return ("linear", "interactions", "joint_boosting") if n < WIDE_ROWS else ("linear", "joint_boosting")
+    return ("linear", "sparse_interactions", "joint_boosting") if n < WIDE_ROWS else ("linear", "joint_boosting")
 
 
 def with_intercept(covariates: Floats) -> Floats:
