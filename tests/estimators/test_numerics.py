@@ -174,6 +174,7 @@ def test_a_sparse_fit_is_the_ridge_on_features_as_large_as_its_first_slopes():
     assert found(x) == pytest.approx(again((x * size)[:, kept]), rel=1e-9)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", ["mean", "probability"])
 def test_a_sparse_fit_where_no_feature_varies_is_the_mean(kind):
     """As on the rows of a fold that all share their covariates."""
