@@ -135,6 +135,15 @@ def test_outputs_are_text_or_our_own_pictures(executed):
 
 
 @pytest.mark.slow
+def test_a_line_that_the_kernel_sends_in_two_pieces_is_one_output(tmp_path):
+    """A kernel sends what is printed when its timer says so, within a line too."""
+    source = "import time\nprint('one ', end='', flush=True)\ntime.sleep(0.5)\nprint('line', flush=True)"
+    cell = {"cell_type": "code", "id": "cell-00", "metadata": {}, "execution_count": None, "outputs": []}
+    found = notebook.execute({**notebook.build(CACHE), "cells": [{**cell, "source": [source]}]}, tmp_path)
+    assert found["cells"][0]["outputs"] == [{"output_type": "stream", "name": "stdout", "text": ["one line\n"]}]
+
+
+@pytest.mark.slow
 def test_a_second_run_gives_the_same_bytes(executed, tmp_path):
     sample.frame().to_parquet(tmp_path / notebook.SNAPSHOT)
     again = notebook.execute(notebook.build(CACHE), tmp_path)

@@ -243,8 +243,9 @@ def execute(notebook: Document, folder: Path) -> Document:
     joined = [{**cell, "source": "".join(cell["source"])} for cell in notebook["cells"]]
     run = nbformat.from_dict({**notebook, "cells": joined})  # type: ignore[no-untyped-call]
     client = NotebookClient(
-        run, km=manager, timeout=CELL_SECONDS, record_timing=False, resources={"metadata": {"path": str(folder)}}
-    )
+        run, km=manager, timeout=CELL_SECONDS, record_timing=False, coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )  # fmt: skip
     try:
         client.execute(env=_environment(folder), cwd=str(folder), stdout=DEVNULL, stderr=DEVNULL)
     except CellControlSignal as exc:
